@@ -1,0 +1,67 @@
+# make demo | make test | make lint: each does its own set-up in .venv; Python >= 3.11 and make are all that is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= runs/demo
+DATA ?=
+TEST_ARGS ?=
+DEMO_DATA := $(if $(DATA),$(DATA),$(OUT)/synthetic)
+
+# What was tested is pinned in constraints.txt, so that installs repeat.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test lint format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo [DATA=folder] [OUT=runs/demo]   the whole way: corpus, pretraining, benchmark, model card"
+	@echo "make test                                  all tests"
+	@echo "make lint                                  ruff and mypy"
+	@echo "make format                                rewrite with ruff"
+	@echo "make clean                                 remove the virtual environment and caches"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo-installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) --editable ".[demo]"
+	touch $@
+
+$(VENV)/.dev-installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) --editable ".[dev]"
+	touch $@ $(VENV)/.demo-installed
+
+# The same commands a user types; without DATA they run on rendered clips.
+demo: $(VENV)/.demo-installed
+ifeq ($(DATA),)
+	$(BIN)/python -m training.corpus.synthetic "$(OUT)/synthetic"
+endif
+	$(BIN)/python -m training.curate "$(DEMO_DATA)" "$(OUT)/corpus"
+	$(BIN)/python -m training.teachers prepare efficientnet_lite0 efficientnet_lite2 --output "$(OUT)/teachers"
+	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+		-m training.pretrain --config training/recipes/demo.yaml \
+		data.corpus="$(OUT)/corpus" output_dir="$(OUT)/pretrain" \
+		teachers.efficientnet_lite0.repo="$(OUT)/teachers/efficientnet_lite0" \
+		teachers.efficientnet_lite2.repo="$(OUT)/teachers/efficientnet_lite2"
+	$(BIN)/python -m evaluation.benchmark --model "$(OUT)/pretrain/hub" --tasks found --protocols frozen \
+		--teachers "$(OUT)/teachers/efficientnet_lite0" "$(OUT)/teachers/efficientnet_lite2" \
+		--data-root "$(DEMO_DATA)" --corpus "$(OUT)/corpus" --output "$(OUT)/results.jsonl"
+	$(BIN)/python -m hub_cards.card "$(OUT)/pretrain" "$(OUT)/results.jsonl" --corpus "$(OUT)/corpus" --output "$(OUT)/hub"
+	$(BIN)/python -m hub_cards.report "$(OUT)/pretrain" "$(OUT)/results.jsonl" --corpus "$(OUT)/corpus" \
+		--hub "$(OUT)/hub" --output "$(OUT)/report.html"
+
+test: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest -n 2 $(TEST_ARGS)
+
+lint: $(VENV)/.dev-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev-installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from training.objectives.grids import resample_tokens
+
+
+def test_equal_grids_are_untouched() -> None:
+    tokens = torch.randn(2, 6, 3)
+    assert resample_tokens(tokens, (2, 3), (2, 3)) is tokens
+
+
+def test_halving_a_grid_averages_with_antialias() -> None:
+    # A 1 x 4 grid (0, 2, 4, 6) to 1 x 2: a triangle filter of half-width 2 cells weighs (3, 3, 1) / 7 at the border.
+    tokens = torch.tensor([0.0, 2.0, 4.0, 6.0]).view(1, 4, 1)
+    halved = resample_tokens(tokens, (1, 4), (1, 2))
+    torch.testing.assert_close(halved.flatten(), torch.tensor([(0 * 3 + 2 * 3 + 4 * 1) / 7, (2 * 1 + 4 * 3 + 6 * 3) / 7]))
+
+
+def test_doubling_interpolates_between_cell_centres() -> None:
+    tokens = torch.tensor([0.0, 4.0]).view(1, 2, 1)
+    doubled = resample_tokens(tokens, (1, 2), (1, 4))
+    torch.testing.assert_close(doubled.flatten(), torch.tensor([0.0, 1.0, 3.0, 4.0]))
+
+
+@pytest.mark.parametrize("grid", [(14, 14), (16, 16), (37, 37), (7, 11)])
+def test_constant_stays_constant_on_any_grid(grid: tuple[int, int]) -> None:
+    tokens = torch.full((1, 196, 2), 3.0)
+    resampled = resample_tokens(tokens, (14, 14), grid)
+    assert resampled.shape == (1, grid[0] * grid[1], 2)
+    torch.testing.assert_close(resampled, torch.full_like(resampled, 3.0))
+
+
+def test_row_major_order_survives() -> None:
+    rows = torch.arange(4.0).repeat_interleave(4).view(1, 16, 1)
+    resampled = resample_tokens(rows, (4, 4), (2, 2)).flatten()
+    assert resampled[0] == resampled[1] < resampled[2] == resampled[3]
+
+
+def test_tokens_that_do_not_fill_the_grid() -> None:
+    with pytest.raises(ValueError, match="5 tokens do not fill a 2x2 grid"):
+        resample_tokens(torch.zeros(1, 5, 1), (2, 2), (1, 1))

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+
+from training.errors import UserError
+from training.views import ViewConfig, training_view, whole_view
+
+
+def random_frames(count: int, seed: int = 0) -> list[np.ndarray]:
+    return list(np.random.default_rng(seed).integers(0, 256, (count, 40, 56, 3), dtype=np.uint8))
+
+
+def test_view_shape_range_and_determinism() -> None:
+    frames = random_frames(3)
+    first = training_view(frames, 32, ViewConfig(hue=0.05), torch.Generator().manual_seed(7))
+    again = training_view(frames, 32, ViewConfig(hue=0.05), torch.Generator().manual_seed(7))
+    other = training_view(frames, 32, ViewConfig(hue=0.05), torch.Generator().manual_seed(8))
+    assert first.shape == (3, 3, 32, 32)
+    assert first.dtype == torch.float32
+    assert 0 <= first.min() < first.max() <= 1
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_frames_of_a_clip_share_every_change() -> None:
+    frame = random_frames(1)[0]
+    config = ViewConfig(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+    for seed in range(10):
+        view = training_view([frame, frame, frame], 32, config, torch.Generator().manual_seed(seed))
+        assert torch.equal(view[0], view[1])
+        assert torch.equal(view[0], view[2])
+
+
+def test_no_vertical_flip() -> None:
+    frame = np.zeros((40, 40, 3), np.uint8)
+    frame[:20] = 200
+    config = ViewConfig(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0))
+    for seed in range(20):
+        view = training_view([frame], 16, config, torch.Generator().manual_seed(seed))
+        assert view[0, :, :6].mean() > 0.4 > view[0, :, -6:].mean()
+
+
+def test_impossible_ratio_falls_back_to_the_largest_central_crop() -> None:
+    frame = np.zeros((10, 100, 3), np.uint8)
+    config = ViewConfig(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0))
+    assert training_view([frame], 16, config, torch.Generator().manual_seed(0)).shape == (1, 3, 16, 16)
+
+
+def test_whole_view_keeps_constant_color() -> None:
+    frame = np.full((30, 50, 3), (51, 102, 204), np.uint8)
+    view = whole_view([frame], 16)
+    torch.testing.assert_close(view[0, :, 3, 3], torch.tensor([0.2, 0.4, 0.8]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crop_scale": (0.5, 0.2)}, r"views\.crop_scale must satisfy 0 < low <= high <= 1, got \[0\.5, 0\.2\]"),
+        ({"crop_ratio": (0.0, 1.0)}, r"views\.crop_ratio must satisfy 0 < low <= high"),
+        ({"horizontal_flip": 2.0}, r"views\.horizontal_flip is a probability, got 2"),
+        ({"hue": 0.7}, r"views\.hue must lie in \[0, 0\.5\], got 0\.7"),
+    ],
+)
+def test_impossible_ranges_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ViewConfig(**settings)

@@ -1,0 +1,1 @@
+"""Pretraining of ZEN: corpus, teachers, losses, objectives and the loop that joins them."""

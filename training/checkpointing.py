@@ -1,0 +1,149 @@
+"""Checkpoints: written whole or not at all, read back strictly, the newest few kept.
+
+checkpoints/step-00000100/
+    model/             an ordinary save_pretrained folder of the student
+    trainer_state.pt   everything else: step, heads and normalisers, optimiser, random number generators
+    progress.json      seconds trained so far
+"""
+
+import json
+import random
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch.optim import Optimizer
+
+from training.errors import UserError
+from training.objectives.distillation import DistillationObjective
+
+_NAME = re.compile(r"step-(\d{8})")
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint with the highest step, or None. Unfinished ones carry another name and are not seen."""
+    found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)] if folder.is_dir() else []
+    return max(found, default=None, key=lambda path: path.name)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The number of finished steps that a checkpoint folder's name states."""
+    match = _NAME.fullmatch(checkpoint.name)
+    if match is None:
+        raise ValueError(f"{checkpoint.name!r} is not the name of a checkpoint")
+    return int(match.group(1))
+
+
+def save_checkpoint(
+    folder: Path, step: int, seconds: float, objective: DistillationObjective, optimizer: Optimizer, keep_last: int
+) -> Path:
+    """Write a checkpoint of `step` after `seconds` of training; keep the newest `keep_last`.
+
+    It is written to a temporary folder that is then renamed, so a kill leaves no half checkpoint.
+    """
+    target = folder / f"step-{step:08d}"
+    temporary = folder / f".{target.name}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    objective.student.save_pretrained(temporary / "model")
+    state = {
+        "step": step,
+        "objective": {k: v for k, v in objective.state_dict().items() if not k.startswith("student.")},
+        "optimizer": optimizer.state_dict(),
+        "rng": _rng_state(),
+    }
+    torch.save(state, temporary / "trainer_state.pt")
+    (temporary / "progress.json").write_text(json.dumps({"step": step, "seconds": seconds}), encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.rename(target)
+    finished = sorted(path for path in folder.glob("step-*") if _NAME.fullmatch(path.name))
+    for old in finished[:-keep_last]:
+        shutil.rmtree(old)
+    return target
+
+
+def restore_checkpoint(checkpoint: Path, objective: DistillationObjective, optimizer: Optimizer) -> tuple[int, float]:
+    """Load everything that `save_checkpoint` wrote; returns the finished steps and the seconds they took.
+
+    Raises:
+        UserError: a file is missing or damaged, or a key is missing, extra or of another shape.
+    """
+    weights = _read_weights(checkpoint / "model" / "model.safetensors")
+    state = _read_state(checkpoint / "trainer_state.pt")
+    student = objective.student
+    expected = {k: v for k, v in objective.state_dict().items() if not k.startswith("student.")}
+    _check_keys(checkpoint / "model", weights, student.state_dict())
+    _check_keys(checkpoint / "trainer_state.pt", state["objective"], expected)
+    inside = {f"student.{key}": value for key, value in weights.items()}
+    objective.load_state_dict({**state["objective"], **inside}, strict=True)
+    optimizer.load_state_dict(state["optimizer"])
+    _restore_rng(state["rng"])
+    progress = json.loads((checkpoint / "progress.json").read_text(encoding="utf-8"))
+    if state["step"] != step_of(checkpoint):
+        raise UserError(f"checkpoint {str(checkpoint)!r} says it is of step {state['step']}: it was renamed")
+    return int(state["step"]), float(progress["seconds"])
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"checkpoint file {str(path)!r} cannot be read ({type(error).__name__}); "
+        "delete that checkpoint folder to go on from an older one"
+    )
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged archive
+        raise _unreadable(path, error) from error
+    missing = {"step", "objective", "optimizer", "rng"} - state.keys()
+    if missing:
+        raise UserError(f"checkpoint file {str(path)!r} lacks {', '.join(sorted(missing))}")
+    return state
+
+
+def _check_keys(where: Path, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """`UserError` naming what is missing, extra or of another shape."""
+    problems = [f"missing {key}" for key in sorted(expected.keys() - found.keys())]
+    problems += [f"extra {key}" for key in sorted(found.keys() - expected.keys())]
+    problems += [
+        f"{key} has shape {tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in sorted(expected.keys() & found.keys())
+        if found[key].shape != expected[key].shape
+    ]
+    if problems:
+        raise UserError(f"checkpoint {str(where)!r} does not fit this model: {'; '.join(problems)}")
+
+
+def _rng_state() -> dict[str, Any]:
+    """States of all generators as types that `weights_only` loading admits."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    version, internal, gauss_next = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)),
+        "python": (version, list(internal), gauss_next),
+    }
+
+
+def _restore_rng(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))

@@ -1,0 +1,64 @@
+"""Typed settings: frozen dataclasses, a YAML file that holds only what differs, and dotted overrides."""
+
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from training.errors import UserError
+
+C = TypeVar("C")
+
+
+def load_config(schema: type[C], file: str | Path | None, overrides: list[str]) -> C:
+    """Build a settings object from its dataclass, a YAML file and `key=value` overrides (dotted keys, later wins).
+
+    Args:
+        schema: a frozen dataclass; its fields are the only keys allowed, its `__post_init__` may validate.
+        file: YAML file with the keys that differ from the defaults, or `None`.
+        overrides: words such as `optimizer.lr=1e-4`.
+
+    Raises:
+        UserError: a missing or broken file, an unknown key (with the closest right one), a value of the wrong type, a
+            word without `=`, or whatever `__post_init__` refuses.
+    """
+    config = OmegaConf.structured(schema)
+    if file is not None:
+        path = Path(file)
+        if not path.is_file():
+            raise UserError(f"config file {str(path)!r} does not exist")
+        try:
+            config = OmegaConf.merge(config, OmegaConf.load(path))
+        except (OmegaConfBaseException, YAMLError, ValueError) as error:
+            raise UserError(f"config file {str(path)!r}: {_one_line(error)}") from error
+    for word in overrides:
+        key, equals, _ = word.partition("=")
+        if not equals or not key or key.startswith("-"):
+            raise UserError(f"override {word!r} is not of the form key=value")
+        try:
+            config = OmegaConf.merge(config, OmegaConf.from_dotlist([word]))
+        except (OmegaConfBaseException, YAMLError, ValueError) as error:
+            raise UserError(f"override {word!r}: {_one_line(error)}") from error
+    try:
+        return cast(C, OmegaConf.to_object(config))
+    except OmegaConfBaseException as error:
+        raise UserError(f"settings: {_one_line(error)}") from error
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """The settings as nested plain dictionaries, ready for JSON or YAML."""
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config), resolve=True, enum_to_str=True))
+
+
+def save_config(config: Any, path: Path) -> None:
+    """Write the resolved settings as YAML."""
+    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True), encoding="utf-8")
+
+
+def _one_line(error: Exception) -> str:
+    """The part of an OmegaConf message that a user needs: its sentence and the full key."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kept = [line for line in lines if not line.startswith(("object_type", "reference_type"))]
+    return "; ".join(kept)

@@ -1,0 +1,68 @@
+"""How well the student agrees with each teacher, always beside the constant predictor."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Per-image agreement of predictions with targets for one teacher and one kind of token, each float32 `(B,)`.
+
+    loss: what training minimises, before its weight.
+    cosine: mean over tokens of the cosine between prediction and target, both centred on the calibration mean.
+    error, constant_error: squared error (dense) or squared angle in rad² (summary) of the prediction and of the best
+        constant predictor of the calibration set; their sums give explained variance 1 - Σ error / Σ constant_error.
+    """
+
+    loss: Tensor
+    cosine: Tensor
+    error: Tensor
+    constant_error: Tensor
+
+
+class AgreementMeter:
+    """Sums agreements over a window without waiting for the device; `rows` reads them and starts a new window."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, str], Tensor] = {}
+
+    @torch.no_grad()
+    def add(self, teacher: str, tokens: str, agreement: Agreement) -> None:
+        """Add one batch for `teacher` and `tokens` ("summary" or "dense")."""
+        columns = (agreement.loss, agreement.cosine, agreement.error, agreement.constant_error)
+        # float64, because a window adds thousands of numbers and the sums are subtracted later.
+        values = torch.stack([torch.ones_like(agreement.loss), *columns]).detach().double().sum(dim=1)
+        key = (teacher, tokens)
+        self._sums[key] = self._sums[key] + values if key in self._sums else values
+
+    def rows(self) -> list[dict[str, float | str]]:
+        """One row per teacher and kind of token: loss, constant_loss, cosine, explained_variance."""
+        rows: list[dict[str, float | str]] = []
+        for (teacher, tokens), sums in self._sums.items():
+            count, loss, cosine, error, constant_error = sums.tolist()
+            explained = 1 - error / constant_error if constant_error > 0 else float("nan")
+            rows.append(
+                {
+                    "teacher": teacher,
+                    "tokens": tokens,
+                    "loss": loss / count,
+                    "constant_loss": (loss / error * constant_error if error > 0 else float("nan")) / count,
+                    "cosine": cosine / count,
+                    "explained_variance": explained,
+                }
+            )
+        self._sums = {}
+        return rows
+
+
+def format_rows(rows: list[dict[str, float | str]]) -> str:
+    """Agreement rows as an aligned console table."""
+    width = max([len(str(row["teacher"])) for row in rows] + [len("teacher")])
+    lines = [f"  {'teacher':<{width}}  tokens     loss  constant  cosine  explained"]
+    for row in rows:
+        numbers = (row["loss"], row["constant_loss"], row["cosine"], row["explained_variance"])
+        text = "{:>7.4f}  {:>8.4f}  {:>6.3f}  {:>9.3f}".format(*numbers)
+        lines.append(f"  {row['teacher']:<{width}}  {row['tokens']:<7}  {text}")
+    return "\n".join(lines)

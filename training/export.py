@@ -1,0 +1,67 @@
+"""The end of a run: run.json and the model folder that others load, without heads, teachers or optimiser."""
+
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from modeling_zen import ZenImageProcessor
+from training.config import to_plain
+from training.objectives.distillation import DistillationObjective
+from training.run_folder import RunFolder, write_json
+from training.settings import PretrainConfig
+
+_PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "datasets", "timm", "decord")
+
+
+def describe_run(
+    config: PretrainConfig, objective: DistillationObjective, step: int, seconds: float, held_out: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The facts of a finished run as JSON-able dictionaries; paths are reduced to their last part."""
+    settings = to_plain(config)
+    settings["output_dir"] = Path(config.output_dir).name
+    settings["data"]["corpus"] = Path(config.data.corpus).name
+    for teacher in settings["teachers"].values():
+        if Path(teacher["repo"]).exists():
+            teacher["repo"] = Path(teacher["repo"]).name
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})"
+    return {
+        "schema_version": 1,
+        "steps": step,
+        "frames_seen": step * config.frames_per_step,
+        "seconds": round(seconds, 1),
+        "parameters": {
+            "student": count_parameters(objective.student),
+            "heads": count_parameters(objective.branches),
+        },
+        "hardware": {"device": device, "processes": config.num_processes, "threads": torch.get_num_threads()},
+        "packages": {name: version(name) for name in _PACKAGES},
+        "held_out": held_out,
+        "settings": settings,
+    }
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable scalars."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def write_hub_folder(
+    run: RunFolder, objective: DistillationObjective, processor: ZenImageProcessor, summary: dict[str, Any]
+) -> Path:
+    """Write run.json and `hub/`: model, processor, their code, and the facts a model card is made from."""
+    write_json(run.path / "run.json", summary)
+    temporary = run.path / ".hub.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    objective.student.save_pretrained(temporary)
+    processor.save_pretrained(temporary)
+    write_json(temporary / "training.json", summary)
+    for name in ("teachers.json", "corpus.json"):
+        shutil.copyfile(run.path / name, temporary / name)
+    shutil.rmtree(run.hub, ignore_errors=True)
+    temporary.rename(run.hub)
+    return run.hub

@@ -1,0 +1,1 @@
+"""Pretraining strategies: one file each, a module whose forward maps a batch to named losses."""

@@ -1,0 +1,206 @@
+"""Multi-teacher distillation: one student trunk, two heads per teacher, losses in each teacher's normalised space."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from modeling_zen import ZenImageProcessor, ZenModel
+from training.diagnostics import AgreementMeter
+from training.errors import UserError
+from training.objectives.branches import DenseBranch, SummaryBranch
+from training.teachers.teacher import Teacher, TeacherOutput
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """One teacher of a run; its key in `teachers` is its name in every log."""
+
+    repo: str = "???"  # registry name, Hub id or local folder
+    revision: str | None = None  # commit to pin; null means the registry's
+    input_size: int | None = None  # pixels of its square input; null matches its grid to the student's
+    summary_weight: float = 1.0  # weight of the summary loss; 0 leaves the summary out
+    dense_weight: float = 1.0  # weight of the dense loss; 0 leaves the dense tokens out
+    summary_normalizer: str = "center"  # none | center | standardize | phi_s; angles need no more than a centre
+    dense_normalizer: str = "phi_s"  # none | center | standardize | phi_s; keeps angles and evens out teachers (PHI-S)
+    trust_remote_code: bool = False  # only with a pinned revision
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """The objective's own settings."""
+
+    head_width: int | None = None  # hidden width of the heads; null means max(1536, 2 x student width), as in EUPE
+    calibration_frames: int = 2048  # frames that fix the normalisers; aim at 50 dense tokens per dimension
+
+    def __post_init__(self) -> None:
+        """Refuse sizes below one."""
+        if self.head_width is not None and self.head_width < 1:
+            raise UserError(f"distillation.head_width must be positive, got {self.head_width}")
+        if self.calibration_frames < 2:
+            raise UserError(f"distillation.calibration_frames must be at least 2, got {self.calibration_frames}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one teacher is asked for: input size and grid in pixels and cells, which tokens count and how much."""
+
+    input_size: tuple[int, int]
+    grid: tuple[int, int]
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+class DistillationObjective(nn.Module):
+    """`forward(images) -> {"<teacher>/<tokens>": weighted loss}`; it carries the student, so one module is trained.
+
+    The teachers are held outside the module tree on purpose: they have no entry in any state dict and no parameter of
+    theirs can reach an optimiser.
+
+    Args:
+        student: the model to train.
+        processor: its image processor; only mean and standard deviation are used.
+        teachers: frozen teachers by name.
+        configs: their settings by the same names.
+        config: the objective's own settings.
+        image_size: side of the student's square input in pixels.
+
+    Raises:
+        UserError: a size no multiple of a patch, a token kind the teacher does not give, or nothing to learn from.
+    """
+
+    def __init__(
+        self,
+        student: ZenModel,
+        processor: ZenImageProcessor,
+        teachers: Mapping[str, Teacher],
+        configs: Mapping[str, TeacherConfig],
+        config: DistillationConfig,
+        image_size: int,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.image_size = image_size
+        self._teachers = dict(teachers)
+        patch = student.config.patch_size
+        self.plans = {
+            name: plan_teacher(name, teacher, configs[name], (image_size // patch, image_size // patch))
+            for name, teacher in teachers.items()
+        }
+        width = student.config.hidden_size
+        hidden = config.head_width or max(1536, 2 * width)
+        self.branches = nn.ModuleDict()
+        for name, teacher in teachers.items():
+            branch = nn.ModuleDict()
+            if "summary" in self.plans[name].weights:
+                assert teacher.summary_width is not None
+                branch["summary"] = SummaryBranch(
+                    width, teacher.summary_width, hidden, configs[name].summary_normalizer
+                )
+            if "dense" in self.plans[name].weights:
+                assert teacher.dense_width is not None
+                branch["dense"] = DenseBranch(width, teacher.dense_width, hidden, configs[name].dense_normalizer)
+            self.branches[name] = branch
+        self.register_buffer("mean", torch.tensor(processor.image_mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(processor.image_std).view(1, 3, 1, 1), persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+
+    @property
+    def view_size(self) -> int:
+        """Side of the views this objective wants, in pixels: what its hungriest network is shown."""
+        return max(self.image_size, *(max(plan.input_size) for plan in self.plans.values()))
+
+    def describe_teachers(self) -> list[dict[str, Any]]:
+        """Who teaches what at which size, as JSON-able dictionaries: the identity a resumed run must find again."""
+        return [
+            {
+                "key": name,
+                **self._teachers[name].identity(),
+                "input_size": list(plan.input_size),
+                "grid": list(plan.grid),
+                "weights": dict(plan.weights),
+            }
+            for name, plan in self.plans.items()
+        ]
+
+    def targets(self, images: Tensor) -> dict[str, TeacherOutput]:
+        """What every teacher says about `images` `(B, 3, H, W)` in [0, 1]."""
+        return {name: teacher(images, size=self.plans[name].input_size) for name, teacher in self._teachers.items()}
+
+    def forward(
+        self,
+        images: Tensor,
+        meter: AgreementMeter | None = None,
+        targets: Mapping[str, TeacherOutput] | None = None,
+    ) -> dict[str, Tensor]:
+        """Named losses of one batch, each already weighted and averaged over images.
+
+        Args:
+            images: views in [0, 1], float32 `(B, 3, V, V)`, the same for the student and every teacher.
+            meter: where agreements are counted, if anywhere.
+            targets: the teachers' outputs for these images when they are at hand; otherwise the teachers run.
+        """
+        if targets is None:
+            targets = self.targets(images)
+        pixels = images
+        if images.shape[-1] != self.image_size:
+            pixels = F.interpolate(
+                images, size=(self.image_size, self.image_size), mode="bilinear", antialias=True, align_corners=False
+            )
+        pixels = (pixels - self.mean) / self.std
+        output = self.student(pixel_values=pixels)
+        dense = self.student.dense_tokens(output.last_hidden_state, self.image_size, self.image_size)
+        inputs = {"summary": output.pooler_output, "dense": dense}
+        losses: dict[str, Tensor] = {}
+        for name, plan in self.plans.items():
+            for tokens, weight in plan.weights.items():
+                target = getattr(targets[name], tokens)
+                agreement = self.branches[name][tokens](inputs[tokens], target)  # type: ignore[index]
+                losses[f"{name}/{tokens}"] = weight * agreement.loss.mean()
+                if meter is not None:
+                    meter.add(name, tokens, agreement)
+        return losses
+
+    @torch.no_grad()
+    def calibrate(self, batches: Iterable[Tensor]) -> None:
+        """Fix every normaliser from `batches` of views `(B, 3, V, V)`; must run before the first step of a new run."""
+        # Summaries are few and small, and their dispersion needs the finished normaliser: they are kept.
+        summaries: dict[str, list[Tensor]] = {name: [] for name in self.plans}
+        for images in batches:
+            for name, target in self.targets(images).items():
+                branch: nn.ModuleDict = self.branches[name]  # type: ignore[assignment]
+                if "summary" in branch:
+                    branch["summary"].normalizer.update(target.summary)  # type: ignore[union-attr]
+                    summaries[name].append(target.summary)
+                if "dense" in branch:
+                    # (B, D, h, w) -> (B, h*w, D)
+                    branch["dense"].normalizer.update(target.dense.flatten(2).transpose(1, 2))  # type: ignore[union-attr]
+        for name in self.plans:
+            branch = self.branches[name]  # type: ignore[assignment]
+            if "summary" in branch:
+                branch["summary"].freeze(torch.cat(summaries[name]))  # type: ignore[operator]
+            if "dense" in branch:
+                branch["dense"].freeze()  # type: ignore[operator]
+
+
+def plan_teacher(name: str, teacher: Teacher, config: TeacherConfig, student_grid: tuple[int, int]) -> Plan:
+    """Decide a teacher's input size, grid and token kinds.
+
+    Raises:
+        UserError: an illegal input size, or no token kind left to learn.
+    """
+    weights = {
+        tokens: weight
+        for tokens, weight in (("summary", config.summary_weight), ("dense", config.dense_weight))
+        if weight and tokens in teacher.spec.roles
+    }
+    if not weights:
+        raise UserError(
+            f"teacher {name!r} teaches nothing: the weights of its roles ({', '.join(teacher.spec.roles)}) are all 0"
+        )
+    size = (config.input_size, config.input_size) if config.input_size else teacher.input_size_for_grid(*student_grid)
+    grid = teacher.grid_of(size)
+    return Plan(input_size=size, grid=grid, weights=weights)

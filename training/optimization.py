@@ -1,0 +1,52 @@
+"""AdamW with two groups, and a learning rate that is a pure function of the step."""
+
+import math
+from dataclasses import dataclass
+
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+from training.errors import UserError
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with linear warm-up and cosine decay; defaults as in UNIC and DUNE, which train students from scratch."""
+
+    lr: float = 3e-4  # at 256 frames per step; scaled linearly with the frames per step
+    betas: tuple[float, float] = (0.9, 0.99)  # the shorter second moment follows changing views faster
+    weight_decay: float = 0.03  # on matrices only: not on norms, biases, tokens, LayerScale
+    warmup_fraction: float = 0.1  # share of schedule_steps with linearly rising lr
+    final_lr: float = 1e-6  # where the cosine ends
+    schedule_steps: int | None = None  # length of the schedule; null means max_steps
+    clip_norm: float = 1.0  # global gradient norm; 0 switches clipping off
+    scale_lr: bool = True  # multiply lr by frames per step / 256
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        if self.lr <= 0 or self.final_lr < 0:
+            raise UserError(f"optimizer.lr must be > 0 and final_lr >= 0, got {self.lr} and {self.final_lr}")
+        if not 0 <= self.warmup_fraction < 1:
+            raise UserError(f"optimizer.warmup_fraction must lie in [0, 1), got {self.warmup_fraction}")
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
+    """AdamW over the trainable parameters; weight decay only on matrices and kernels, not on tokens."""
+    decayed, plain = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            is_token = name.endswith(("_token", "_tokens"))
+            (plain if parameter.ndim < 2 or is_token else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return AdamW(groups, lr=config.lr, betas=config.betas)
+
+
+def learning_rate(step: int, config: OptimizerConfig, schedule_steps: int, frames_per_step: int) -> float:
+    """Learning rate of the 0-based `step`: linear warm-up, then half a cosine down to `final_lr`."""
+    peak = config.lr * (frames_per_step / 256 if config.scale_lr else 1.0)
+    warmup = max(1, round(config.warmup_fraction * schedule_steps))
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, schedule_steps - warmup))
+    floor = min(config.final_lr, peak)
+    return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * progress))
