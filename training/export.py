@@ -11,6 +11,7 @@ from torch import nn
 
 from modeling_zen import ZenImageProcessor
 from training.config import to_plain
+from training.corpus import Corpus
 from training.objectives.distillation import DistillationObjective
 from training.run_folder import RunFolder, write_json
 from training.settings import PretrainConfig
@@ -43,6 +44,20 @@ def describe_run(
         "held_out": held_out,
         "settings": settings,
     }
+
+
+def describe_corpus(corpus: Corpus) -> dict[str, Any]:
+    """What a run was trained and measured on: the corpus's name and fingerprint, and its counts per split."""
+    splits = {}
+    for split in ("train", "held_out"):
+        clips = corpus.clips(split)
+        splits[split] = {
+            "cases": len({clip.case_id for clip in clips}),
+            "videos": len({clip.video_id for clip in clips}),
+            "clips": len(clips),
+            "frames": sum(clip.num_frames for clip in clips),
+        }
+    return {"name": corpus.folder.resolve().name, "fingerprint": corpus.fingerprint, "splits": splits}
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from training.corpus.corpus import Clip, Corpus
+from training.corpus import Clip, Corpus
 from training.errors import UserError
 from training.views import ViewConfig, training_view, whole_view
 

@@ -32,7 +32,8 @@ class OptimizerConfig:
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
     """AdamW over the trainable parameters; weight decay only on matrices and kernels, not on tokens."""
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             is_token = name.endswith(("_token", "_tokens"))

@@ -6,13 +6,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from tqdm import tqdm
+from transformers.utils import logging
 
 from modeling_zen import ZenImageProcessor, ZenModel
 from training.checkpointing import latest_checkpoint, restore_checkpoint, step_of
 from training.config import load_config
-from training.corpus.corpus import Corpus
+from training.corpus import Corpus
 from training.errors import UserError, run_entry
-from training.export import count_parameters, describe_run, write_hub_folder
+from training.export import count_parameters, describe_corpus, describe_run, write_hub_folder
 from training.hooks import Hooks
 from training.loader import TrainingViews, held_out_views, training_batches
 from training.objectives.distillation import DistillationObjective
@@ -25,6 +26,7 @@ from training.teachers import load_teacher
 def main() -> None:
     """Check everything, train, leave `output_dir/hub`."""
     config = parse_config()
+    logging.disable_progress_bar()  # a bar for every checkpoint's single shard would drown ours
     run = RunFolder.open(config)
     accelerator = start(config)
     corpus = Corpus.open(config.data.corpus)
@@ -35,7 +37,7 @@ def main() -> None:
     checkpoint = latest_checkpoint(run.checkpoints)
     if checkpoint is not None and step_of(checkpoint) > config.max_steps:
         raise UserError(f"max_steps={config.max_steps}, but the run in {config.output_dir!r} is at {checkpoint.name}")
-    run.begin(config, {"teachers.json": objective.describe_teachers(), "corpus.json": corpus.describe()})
+    run.begin(config, {"teachers.json": objective.describe_teachers(), "corpus.json": describe_corpus(corpus)})
     print_banner(config, accelerator, objective, views)
 
     step, seconds = 0, 0.0

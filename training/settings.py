@@ -21,16 +21,9 @@ class StudentConfig:
     def __post_init__(self) -> None:
         """Let the model's own config refuse what it cannot be, before anything is loaded."""
         try:
-            patch = self.build().patch_size
+            self.build()
         except ValueError as error:
             raise UserError(f"student: {error}") from error
-        if self.image_size < patch or self.image_size % patch:
-            below = max(patch, self.image_size // patch * patch)
-            above = max(patch, (self.image_size // patch + 1) * patch)
-            raise UserError(
-                f"student.image_size {self.image_size} is no multiple of the patch size {patch}; "
-                f"the nearest legal sizes are {below} and {above}"
-            )
 
     def build(self) -> ZenConfig:
         """The configuration of the student."""
@@ -83,7 +76,7 @@ class PretrainConfig:
         if self.mixed_precision not in ("no", "bf16", "fp16"):
             raise UserError(f"mixed_precision must be no, bf16 or fp16, got {self.mixed_precision!r}")
         if not self.teachers:
-            raise UserError("no teacher: name at least one, such as teachers.dino.repo=dinov2_small")
+            raise UserError("no teacher: name at least one, such as teachers.dino.repo=dinov2-small")
         if self.max_steps > self.schedule_steps:
             raise UserError(
                 f"max_steps={self.max_steps} goes past optimizer.schedule_steps={self.schedule_steps}, where the "

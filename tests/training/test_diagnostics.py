@@ -22,6 +22,13 @@ def test_explained_variance_is_pooled_over_batches() -> None:
 
 
 def test_table_is_aligned() -> None:
-    row = {"teacher": "a_long_name", "tokens": "dense", "loss": 1, "constant_loss": 2, "cosine": 0, "explained_variance": 0}
+    row = {
+        "teacher": "a_long_name",
+        "tokens": "dense",
+        "loss": 1,
+        "constant_loss": 2,
+        "cosine": 0,
+        "explained_variance": 0,
+    }
     lines = format_rows([row, {**row, "teacher": "b"}]).splitlines()
     assert len({len(line) for line in lines[1:]}) == 1

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ def test_schedule_warms_up_peaks_and_decays() -> None:
     # Step 55 is halfway between step 10 and step 100: half a cosine has come down to the middle.
     assert rates[55] == pytest.approx((1.0 + 0.01) / 2)
     assert rates[99] == pytest.approx(0.01, abs=1e-3)
-    assert all(a >= b for a, b in zip(rates[9:], rates[10:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[9:]))
     assert learning_rate(500, config, 100, 1) == pytest.approx(0.01)
 
 

@@ -12,12 +12,12 @@ from training.objectives.heads import ProjectorHead
 from training.teachers.normalizer import FeatureNormalizer
 
 
-class SummaryBranch(nn.Module):
-    """Angle loss on a teacher's summary vector, divided by how widely that teacher's summaries spread.
+class Branch(nn.Module):
+    """What the student predicts for one teacher and one kind of token.
 
     Args:
-        student_width: width of the student's summary token.
-        teacher_width: width of the teacher's summary vector.
+        student_width: width of the student's tokens.
+        teacher_width: width of the teacher's tokens.
         hidden_width: hidden width of the projector head.
         mode: normaliser mode (`none`, `center`, `standardize`, `phi_s`).
     """
@@ -26,21 +26,45 @@ class SummaryBranch(nn.Module):
         super().__init__()
         self.head = ProjectorHead(student_width, teacher_width, hidden_width)
         self.normalizer = FeatureNormalizer(teacher_width, mode)
-        self.register_buffer("direction", torch.zeros(teacher_width))
-        self.register_buffer("dispersion", torch.zeros(()))
-        self.direction: Tensor
-        self.dispersion: Tensor
 
-    def freeze(self, summaries: Tensor) -> None:
-        """End calibration: fix the normaliser, then how far the summaries `(N, D)` spread around their axis."""
+    def observe(self, target: Tensor) -> None:
+        """Calibrate on a batch of the teacher's tokens."""
+        raise NotImplementedError
+
+    def freeze(self) -> None:
+        """End calibration."""
+        raise NotImplementedError
+
+    def forward(self, tokens: Tensor, target: Tensor) -> Agreement:
+        """Compare the student's tokens with the teacher's."""
+        raise NotImplementedError
+
+
+class SummaryBranch(Branch):
+    """Angle loss on summary vectors `(B, D)`, divided by how widely the teacher's summaries spread."""
+
+    def __init__(self, student_width: int, teacher_width: int, hidden_width: int, mode: str) -> None:
+        super().__init__(student_width, teacher_width, hidden_width, mode)
+        self.direction = nn.Buffer(torch.zeros(teacher_width))
+        self.dispersion = nn.Buffer(torch.zeros(()))
+        self._observed: list[Tensor] = []
+
+    def observe(self, target: Tensor) -> None:
+        """Count summaries `(B, D)` and keep them: `freeze` needs them in the finished normaliser's space."""
+        self.normalizer.update(target)
+        self._observed.append(target)
+
+    def freeze(self) -> None:
+        """Fix the normaliser, the best constant direction and the dispersion around it."""
         self.normalizer.freeze()
-        targets = self.normalizer(summaries)
+        targets = self.normalizer(torch.cat(self._observed))
         self.direction.copy_(best_constant_direction(targets))
         self.dispersion.copy_(angle_between(targets, self.direction.expand_as(targets)).square().mean())
+        self._observed = []
 
-    def forward(self, summary: Tensor, target: Tensor) -> Agreement:
+    def forward(self, tokens: Tensor, target: Tensor) -> Agreement:
         """Compare the student's summary `(B, Ws)` with the teacher's `(B, Wt)`."""
-        prediction = self.head(summary)
+        prediction = self.head(tokens)
         target = self.normalizer(target)
         loss = angle(prediction, target, dispersion=self.dispersion)
         with torch.no_grad():
@@ -51,23 +75,23 @@ class SummaryBranch(nn.Module):
         return Agreement(loss=loss, cosine=cosine, error=error, constant_error=constant)
 
 
-class DenseBranch(nn.Module):
-    """Mean squared error on a teacher's normalised dense tokens, on the teacher's own grid. Arguments as above."""
+class DenseBranch(Branch):
+    """Mean squared error on normalised dense tokens, on the teacher's own grid."""
 
-    def __init__(self, student_width: int, teacher_width: int, hidden_width: int, mode: str) -> None:
-        super().__init__()
-        self.head = ProjectorHead(student_width, teacher_width, hidden_width)
-        self.normalizer = FeatureNormalizer(teacher_width, mode)
+    def observe(self, target: Tensor) -> None:
+        """Count dense tokens `(B, D, H, W)`."""
+        # (B, D, H, W) -> (B, H*W, D)
+        self.normalizer.update(target.flatten(2).transpose(1, 2))
 
     def freeze(self) -> None:
-        """End calibration: fix the normaliser."""
+        """Fix the normaliser."""
         self.normalizer.freeze()
 
-    def forward(self, dense: Tensor, target: Tensor) -> Agreement:
+    def forward(self, tokens: Tensor, target: Tensor) -> Agreement:
         """Compare the student's dense tokens `(B, Ws, h, w)` with the teacher's `(B, Wt, H, W)`."""
-        grid, target_grid = (dense.shape[-2], dense.shape[-1]), (target.shape[-2], target.shape[-1])
+        grid, target_grid = (tokens.shape[-2], tokens.shape[-1]), (target.shape[-2], target.shape[-1])
         # (B, D, h, w) -> (B, h*w, D)
-        prediction = resample_tokens(self.head(dense.flatten(2).transpose(1, 2)), grid, target_grid)
+        prediction = resample_tokens(self.head(tokens.flatten(2).transpose(1, 2)), grid, target_grid)
         targets = self.normalizer(target.flatten(2).transpose(1, 2))
         loss = mse(prediction, targets)
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from modeling_zen import ZenImageProcessor, ZenModel
 from training.diagnostics import AgreementMeter
 from training.errors import UserError
-from training.objectives.branches import DenseBranch, SummaryBranch
+from training.objectives.branches import Branch, DenseBranch, SummaryBranch
 from training.teachers.teacher import Teacher, TeacherOutput
+
+BRANCHES: dict[str, type[Branch]] = {"summary": SummaryBranch, "dense": DenseBranch}
 
 
 @dataclass(frozen=True)
@@ -93,20 +95,21 @@ class DistillationObjective(nn.Module):
         hidden = config.head_width or max(1536, 2 * width)
         self.branches = nn.ModuleDict()
         for name, teacher in teachers.items():
-            branch = nn.ModuleDict()
-            if "summary" in self.plans[name].weights:
-                assert teacher.summary_width is not None
-                branch["summary"] = SummaryBranch(
-                    width, teacher.summary_width, hidden, configs[name].summary_normalizer
-                )
-            if "dense" in self.plans[name].weights:
-                assert teacher.dense_width is not None
-                branch["dense"] = DenseBranch(width, teacher.dense_width, hidden, configs[name].dense_normalizer)
-            self.branches[name] = branch
-        self.register_buffer("mean", torch.tensor(processor.image_mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(processor.image_std).view(1, 3, 1, 1), persistent=False)
-        self.mean: Tensor
-        self.std: Tensor
+            modes = {"summary": configs[name].summary_normalizer, "dense": configs[name].dense_normalizer}
+            widths = {"summary": teacher.summary_width, "dense": teacher.dense_width}
+            self.branches[name] = nn.ModuleDict(
+                {
+                    tokens: BRANCHES[tokens](width, cast(int, widths[tokens]), hidden, modes[tokens])
+                    for tokens in self.plans[name].weights
+                }
+            )
+        self._check_calibration(config.calibration_frames)
+        self.mean = nn.Buffer(torch.tensor(processor.image_mean).view(1, 3, 1, 1), persistent=False)
+        self.std = nn.Buffer(torch.tensor(processor.image_std).view(1, 3, 1, 1), persistent=False)
+
+    def branch(self, name: str, tokens: str) -> Branch:
+        """The branch of teacher `name` for its "summary" or "dense" tokens."""
+        return cast(Branch, cast(nn.ModuleDict, self.branches[name])[tokens])
 
     @property
     def view_size(self) -> int:
@@ -158,32 +161,35 @@ class DistillationObjective(nn.Module):
         for name, plan in self.plans.items():
             for tokens, weight in plan.weights.items():
                 target = getattr(targets[name], tokens)
-                agreement = self.branches[name][tokens](inputs[tokens], target)  # type: ignore[index]
+                agreement = self.branch(name, tokens)(inputs[tokens], target)
                 losses[f"{name}/{tokens}"] = weight * agreement.loss.mean()
                 if meter is not None:
                     meter.add(name, tokens, agreement)
         return losses
 
+    def _check_calibration(self, frames: int) -> None:
+        """Refuse a calibration that would turn out too small, before the teachers have seen a frame."""
+        for name, plan in self.plans.items():
+            for tokens in plan.weights:
+                per_frame = plan.grid[0] * plan.grid[1] if tokens == "dense" else 1
+                needed = self.branch(name, tokens).normalizer.min_count
+                if frames * per_frame < needed:
+                    raise UserError(
+                        f"distillation.calibration_frames={frames} gives the {tokens} normalizer of teacher {name!r} "
+                        f"{frames * per_frame} vectors, but it needs {needed}: "
+                        f"set it to {-(-needed // per_frame)} or more"
+                    )
+
     @torch.no_grad()
     def calibrate(self, batches: Iterable[Tensor]) -> None:
         """Fix every normaliser from `batches` of views `(B, 3, V, V)`; must run before the first step of a new run."""
-        # Summaries are few and small, and their dispersion needs the finished normaliser: they are kept.
-        summaries: dict[str, list[Tensor]] = {name: [] for name in self.plans}
         for images in batches:
             for name, target in self.targets(images).items():
-                branch: nn.ModuleDict = self.branches[name]  # type: ignore[assignment]
-                if "summary" in branch:
-                    branch["summary"].normalizer.update(target.summary)  # type: ignore[union-attr]
-                    summaries[name].append(target.summary)
-                if "dense" in branch:
-                    # (B, D, h, w) -> (B, h*w, D)
-                    branch["dense"].normalizer.update(target.dense.flatten(2).transpose(1, 2))  # type: ignore[union-attr]
-        for name in self.plans:
-            branch = self.branches[name]  # type: ignore[assignment]
-            if "summary" in branch:
-                branch["summary"].freeze(torch.cat(summaries[name]))  # type: ignore[operator]
-            if "dense" in branch:
-                branch["dense"].freeze()  # type: ignore[operator]
+                for tokens in self.plans[name].weights:
+                    self.branch(name, tokens).observe(getattr(target, tokens))
+        for name, plan in self.plans.items():
+            for tokens in plan.weights:
+                self.branch(name, tokens).freeze()
 
 
 def plan_teacher(name: str, teacher: Teacher, config: TeacherConfig, student_grid: tuple[int, int]) -> Plan:

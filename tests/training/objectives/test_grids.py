@@ -13,7 +13,9 @@ def test_halving_a_grid_averages_with_antialias() -> None:
     # A 1 x 4 grid (0, 2, 4, 6) to 1 x 2: a triangle filter of half-width 2 cells weighs (3, 3, 1) / 7 at the border.
     tokens = torch.tensor([0.0, 2.0, 4.0, 6.0]).view(1, 4, 1)
     halved = resample_tokens(tokens, (1, 4), (1, 2))
-    torch.testing.assert_close(halved.flatten(), torch.tensor([(0 * 3 + 2 * 3 + 4 * 1) / 7, (2 * 1 + 4 * 3 + 6 * 3) / 7]))
+    torch.testing.assert_close(
+        halved.flatten(), torch.tensor([(0 * 3 + 2 * 3 + 4 * 1) / 7, (2 * 1 + 4 * 3 + 6 * 3) / 7])
+    )
 
 
 def test_doubling_interpolates_between_cell_centres() -> None:

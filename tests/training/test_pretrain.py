@@ -1,0 +1,240 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoImageProcessor, AutoModel
+
+import modeling_zen  # noqa: F401  (registers the Auto classes)
+from training import pretrain
+
+STEPS = 6
+
+
+def words(corpus: Path, teachers: dict[str, Path], out: Path, *more: str) -> list[str]:
+    return [
+        f"data.corpus={corpus}",
+        f"output_dir={out}",
+        *(f"teachers.{name}.repo={folder}" for name, folder in teachers.items()),
+        "student.size=nano",
+        "student.image_size=32",
+        "student.drop_path_rate=0.1",
+        "distillation.head_width=16",
+        "distillation.calibration_frames=32",
+        "data.held_out_frames=4",
+        "batch_size=2",
+        f"max_steps={STEPS}",
+        "log.every=2",
+        "log.eval_every=3",
+        "log.save_every=2",
+        *more,
+    ]
+
+
+def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["pretrain", *arguments])
+    pretrain.main()
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "hub" / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_corpus: Path, tiny_teachers: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        run(words(tiny_corpus, tiny_teachers, out), patch)
+    return out
+
+
+def test_leaves_exactly_the_promised_files(finished: Path) -> None:
+    assert {path.name for path in finished.iterdir()} == {
+        "config.yaml", "teachers.json", "corpus.json", "log.jsonl", "run.json", "tensorboard", "checkpoints", "hub"
+    }  # fmt: skip
+    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
+    assert {"config.json", "model.safetensors", "preprocessor_config.json", "teachers.json", "training.json"} < {
+        path.name for path in (finished / "hub").iterdir()
+    }
+
+
+def test_hub_folder_loads_with_auto_classes(finished: Path) -> None:
+    model = AutoModel.from_pretrained(finished / "hub")
+    processor = AutoImageProcessor.from_pretrained(finished / "hub")
+    assert type(model).__name__ == "ZenModel"
+    assert processor.size == {"height": 32, "width": 32}
+    stored = weights(finished)
+    assert all(torch.equal(value, stored[name]) for name, value in model.state_dict().items())
+
+
+def test_log_holds_every_teacher_on_both_splits(finished: Path) -> None:
+    rows = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    held_out = [row for row in rows if row["split"] == "held_out"]
+    assert sorted({row["step"] for row in held_out}) == [0, 3, 6]
+    for step in (0, 3, 6):
+        pairs = {(row["teacher"], row["tokens"]) for row in held_out if row["step"] == step}
+        assert pairs == {("vit", "summary"), ("vit", "dense"), ("cnn", "summary"), ("cnn", "dense")}
+    assert all({"loss", "constant_loss", "cosine", "explained_variance"} <= row.keys() for row in held_out)
+    totals = [row for row in rows if "loss_total" in row]
+    assert [row["step"] for row in totals] == [2, 4, 6]
+    run_facts = json.loads((finished / "run.json").read_text())
+    assert run_facts["frames_seen"] == STEPS * 4
+    assert run_facts["held_out"] == [row for row in held_out if row["step"] == 6]
+
+
+def test_published_files_name_no_folder_of_this_machine(finished: Path, tiny_corpus: Path) -> None:
+    for file in (finished / "hub").glob("*.json"):
+        text = file.read_text()
+        assert str(tiny_corpus.parent) not in text
+        assert str(finished.parent) not in text
+
+
+def test_same_command_after_the_end_changes_no_weight(
+    finished: Path, tiny_corpus: Path, tiny_teachers: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, log = weights(finished), (finished / "log.jsonl").read_text()
+    run(words(tiny_corpus, tiny_teachers, finished), monkeypatch)
+    assert all(torch.equal(before[name], value) for name, value in weights(finished).items())
+    assert (finished / "log.jsonl").read_text() == log
+
+
+def test_killed_in_the_middle_and_repeated_is_bit_equal(
+    finished: Path, tiny_corpus: Path, tiny_teachers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "training.pretrain", *words(tiny_corpus, tiny_teachers, out)]
+    process = subprocess.Popen(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and not (out / "checkpoints" / "step-00000002").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "hub").exists()
+    run(words(tiny_corpus, tiny_teachers, out), monkeypatch)
+    assert weights(out).keys() == weights(finished).keys()
+    assert all(torch.equal(value, weights(finished)[name]) for name, value in weights(out).items())
+    mine, other = (
+        torch.load(folder / "checkpoints" / "step-00000006" / "trainer_state.pt", weights_only=True)
+        for folder in (out, finished)
+    )
+    flat_mine, flat_other = (torch.utils._pytree.tree_leaves(state) for state in (mine, other))
+    for a, b in zip(flat_mine, flat_other, strict=True):
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+    assert held_out_rows(out) == held_out_rows(finished)
+
+
+def held_out_rows(folder: Path) -> list[str]:
+    return [line for line in (folder / "log.jsonl").read_text().splitlines() if '"held_out"' in line]
+
+
+def test_shorter_run_of_one_schedule_continues_bit_equal(
+    tiny_corpus: Path, tiny_teachers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teachers = {"vit": tiny_teachers["vit"]}
+    schedule = "optimizer.schedule_steps=5"
+    run(words(tiny_corpus, teachers, tmp_path / "a", schedule, "max_steps=5"), monkeypatch)
+    run(words(tiny_corpus, teachers, tmp_path / "b", schedule, "max_steps=3"), monkeypatch)
+    run(words(tiny_corpus, teachers, tmp_path / "b", schedule, "max_steps=5"), monkeypatch)
+    assert all(torch.equal(value, weights(tmp_path / "b")[name]) for name, value in weights(tmp_path / "a").items())
+
+
+def test_nan_stops_the_run_and_keeps_the_batch(
+    tiny_corpus: Path, tiny_teachers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teachers = {"vit": tiny_teachers["vit"]}
+    with pytest.raises(pretrain.UserError, match=r"is not finite at step \d; the batch is kept in .*nonfinite_batch"):
+        run(
+            words(tiny_corpus, teachers, tmp_path / "run", "optimizer.lr=1e30", "optimizer.scale_lr=false"), monkeypatch
+        )
+    (kept,) = (tmp_path / "run").glob("nonfinite_batch_*.safetensors")
+    assert load_file(kept)["images"].shape[0] == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "optimiser.lr=1",
+            r"override 'optimiser\.lr=1': Key 'optimiser' not in 'PretrainConfig'. Did you mean: 'optim",
+        ),
+        ("teachers.vit.repo=dinov2-smal", r"dinov2-smal.*Did you mean .dinov2-small"),
+        ("data.corpus=/nowhere", r"corpus folder '/nowhere' does not exist"),
+        ("student.image_size=33", r"student: image_size: .* 33 x 33 pixels .* patches of 16 pixels: .*nearest: 32 or 48"),
+        ("student.size=huge", r"student: .*huge.*base"),
+        ("num_processes=2", r"num_processes=2 was asked for, but 1 process\(es\) run"),
+        ("max_steps=0", r"max_steps must be at least 1, got 0"),
+        ("optimizer.schedule_steps=3", r"max_steps=6 goes past optimizer\.schedule_steps=3"),
+        ("mixed_precision=fp8", r"mixed_precision must be no, bf16 or fp16, got 'fp8'"),
+        ("log.keep_last=0", r"log\.keep_last must be at least 1, got 0"),
+    ],
+)
+def test_user_errors_are_one_sentence_and_write_nothing(
+    change: str,
+    message: str,
+    tiny_corpus: Path,
+    tiny_teachers: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(pretrain.UserError, match=message) as error:
+        run(words(tiny_corpus, {"vit": tiny_teachers["vit"]}, tmp_path / "run", change), monkeypatch)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_teacher_is_an_error(tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(pretrain.UserError, match="no teacher: name at least one"):
+        run(words(tiny_corpus, {}, tmp_path / "run"), monkeypatch)
+
+
+@pytest.fixture
+def copy_of_run(finished: Path, tmp_path: Path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("damage", ["missing", "extra", "shape", "cut"])
+def test_damaged_checkpoint_is_named_and_left_alone(
+    damage: str,
+    copy_of_run: Path,
+    tiny_corpus: Path,
+    tiny_teachers: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = copy_of_run / "checkpoints" / "step-00000006" / "model" / "model.safetensors"
+    tensors = load_file(file)
+    expected = {
+        "missing": r"does not fit this model: missing norm\.weight$",
+        "extra": r"does not fit this model: extra classifier\.weight$",
+        "shape": r"does not fit this model: norm\.weight has shape \(5,\) instead of \(192,\)$",
+        "cut": r"model\.safetensors' cannot be read \(SafetensorError\); delete that checkpoint folder",
+    }[damage]
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:5000])
+    else:
+        norm = tensors.pop("norm.weight")
+        if damage == "extra":
+            tensors |= {"norm.weight": norm, "classifier.weight": torch.zeros(3)}
+        if damage == "shape":
+            tensors["norm.weight"] = torch.zeros(5)
+        save_file(tensors, file)
+    before = file.read_bytes()
+    with pytest.raises(pretrain.UserError, match=expected):
+        run(words(tiny_corpus, tiny_teachers, copy_of_run), monkeypatch)
+    assert file.read_bytes() == before
+
+
+def test_entry_prints_one_line_and_exits_with_2(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training.pretrain", "no_such_key=1"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("error: override 'no_such_key=1'")
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,57 @@
+"""Curate surgical videos and images into a corpus: `python -m training.curate INPUT... OUT [key=value ...]`."""
+
+import argparse
+import re
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from training.config import load_config
+from training.corpus.curation import curate, summary_table
+from training.corpus.settings import CurationSettings
+from training.errors import UserError, run_entry
+
+
+def main() -> None:
+    """Parse the command line, curate, and print what the corpus holds and where it lies."""
+    inputs, out, settings = _parse()
+    print(OmegaConf.to_yaml(OmegaConf.structured(settings)))
+    outcome = curate(inputs, out, settings)
+    print(summary_table(outcome))
+    if outcome.resumed_units:
+        print(f"{outcome.resumed_units} videos were finished by an earlier, interrupted run")
+    if outcome.gone:
+        print(f"{outcome.gone} files of the corpus are no longer in these inputs; what was kept of them stays")
+    if outcome.nothing_new:
+        print(f"nothing new in these inputs, {out} is unchanged")
+    else:
+        rate = outcome.new_frames / outcome.seconds
+        print(f"{outcome.new_frames} frames sampled in {outcome.seconds:.1f} s ({rate:.1f} frames/s)")
+    print(f"corpus: {out}  (drops.parquet says what was left out and why)")
+
+
+def _parse() -> tuple[list[Path], Path, CurationSettings]:
+    defaults = OmegaConf.to_yaml(OmegaConf.structured(CurationSettings))
+    parser = argparse.ArgumentParser(
+        prog="python -m training.curate",
+        description="Turn videos and images into a corpus of clean frames in Parquet shards. Run it again to add.",
+        epilog=f"settings and their defaults:\n\n{defaults}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="WORD",
+        help="INPUT... OUT [key=value ...]: folders or files, then the output folder",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with the settings that differ")
+    arguments = parser.parse_intermixed_args()
+    overrides = [word for word in arguments.words if re.match(r"[A-Za-z_][\w.]*=", word) and not Path(word).exists()]
+    paths = [Path(word) for word in arguments.words if word not in overrides]
+    if len(paths) < 2:
+        raise UserError("give at least one input and the output folder: python -m training.curate INPUT... OUT")
+    return paths[:-1], paths[-1], load_config(CurationSettings, arguments.config, overrides)
+
+
+if __name__ == "__main__":
+    run_entry(main)
