@@ -1,5 +1,7 @@
 """One teacher's summary or dense tokens: normaliser, head, loss, and what a constant prediction would score."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -91,7 +93,12 @@ class DenseBranch(Branch):
         """Compare the student's dense tokens `(B, Ws, h, w)` with the teacher's `(B, Wt, H, W)`."""
         grid, target_grid = (tokens.shape[-2], tokens.shape[-1]), (target.shape[-2], target.shape[-1])
         # (B, D, h, w) -> (B, h*w, D)
-        prediction = resample_tokens(self.head(tokens.flatten(2).transpose(1, 2)), grid, target_grid)
+        prediction = tokens.flatten(2).transpose(1, 2)
+        # The head is the costly part: it runs on the grid with fewer cells.
+        if math.prod(target_grid) < math.prod(grid):
+            prediction = self.head(resample_tokens(prediction, grid, target_grid))
+        else:
+            prediction = resample_tokens(self.head(prediction), grid, target_grid)
         targets = self.normalizer(target.flatten(2).transpose(1, 2))
         loss = mse(prediction, targets)
         with torch.no_grad():

@@ -1,0 +1,124 @@
+"""Killed at any moment: the next run ends with the same corpus, byte by byte."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.corpus import Corpus
+from training.corpus import curation as curation_module
+from training.corpus import journal as journal_module
+from training.corpus.curation import curate
+from training.errors import UserError
+
+RESULT = ("manifest.parquet", "drops.parquet", "curation.json", "shards")
+
+
+class Kill(BaseException):
+    """Stands for a process that ends here: nothing catches it."""
+
+
+def result(out: Path) -> dict[str, bytes]:
+    files = [path for name in RESULT for path in ([out / name] if (out / name).is_file() else (out / name).iterdir())]
+    return {path.name: path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def source(tmp_path, scene, write_still) -> Path:
+    for video in range(6):
+        for frame in range(3):
+            write_still(tmp_path / "data" / f"v{video}_{frame:03d}.png", np.roll(scene(video), 7 * frame, axis=1))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def small(settings):
+    return settings(shard_megabytes=0.02)  # several shards
+
+
+@pytest.fixture
+def expected(source, small, tmp_path) -> dict[str, bytes]:
+    curate([source], tmp_path / "whole", small)
+    assert len(list((tmp_path / "whole" / "shards").iterdir())) > 1
+    return result(tmp_path / "whole")
+
+
+def kill_at(monkeypatch, owner, name: str, call: int, *, after: bool) -> None:
+    """Let the `call`-th call (from 0) of `owner.name` end the process, before or after doing its work."""
+    real, calls = getattr(owner, name), [0]
+
+    def wrapped(*args, **kwargs):
+        calls[0] += 1
+        if calls[0] == call + 1 and not after:
+            raise Kill
+        answer = real(*args, **kwargs)
+        if calls[0] == call + 1:
+            raise Kill
+        return answer
+
+    monkeypatch.setattr(owner, name, wrapped)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call"),
+    [
+        (curation_module, "curate_unit", 0),
+        (curation_module, "curate_unit", 3),
+        (Path, "rename", 0),  # the first unit's folder
+        (Path, "rename", 3),
+        (journal_module, "open_shard", 0),
+        (journal_module, "write_rows", 0),  # a commit's tables: clips
+        (journal_module, "write_rows", 2),  # files
+        (journal_module, "write_rows", 5),  # of a later commit
+        (shutil, "rmtree", 0),  # the committed unit's frames
+        (curation_module, "write_rows", 0),  # the public tables: manifest
+        (curation_module, "write_rows", 1),
+        (Path, "replace", 0),
+        (Path, "replace", 4),
+    ],
+)
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_and_started_again(source, small, expected, tmp_path, monkeypatch, owner, name, call, after):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        kill_at(patch, owner, name, call, after=after)
+        with pytest.raises(Kill):
+            curate([source], out, small)
+    assert not (out / "curation.json").exists() or Corpus.open(out)
+    outcome = curate([source], out, small)
+    assert result(out) == expected
+    assert outcome.counts["frames_kept"] == 18
+    assert {path.name for path in (out / "journal" / "work").iterdir()} == set()
+    assert curate([source], out, small).nothing_new
+
+
+def test_an_unfinished_corpus_is_not_read(source, small, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        kill_at(patch, curation_module, "write_rows", 1, after=False)
+        with pytest.raises(Kill):
+            curate([source], tmp_path / "out", small)
+    with pytest.raises(UserError, match=r"has no curation.json: run the same python -m training.curate command again"):
+        Corpus.open(tmp_path / "out")
+
+
+def test_finished_units_are_not_curated_again(source, small, expected, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        kill_at(patch, curation_module, "curate_unit", 2, after=False)
+        with pytest.raises(Kill):
+            curate([source], tmp_path / "out", small)
+    done = len(list((tmp_path / "out" / "journal" / "work").iterdir()))
+    assert done == 2
+    assert curate([source], tmp_path / "out", small).resumed_units == 2
+    assert result(tmp_path / "out") == expected
+
+
+def test_a_finished_unit_whose_file_changed_is_done_anew(source, small, tmp_path, scene, write_still, monkeypatch):
+    with monkeypatch.context() as patch:
+        kill_at(patch, curation_module, "curate_unit", 2, after=False)
+        with pytest.raises(Kill):
+            curate([source], tmp_path / "out", small)
+    write_still(source / "v0_000.png", scene(99))
+    curate([source], tmp_path / "new", small)
+    assert curate([source], tmp_path / "out", small).resumed_units == 1
+    assert result(tmp_path / "out") == result(tmp_path / "new")

@@ -1,0 +1,333 @@
+"""Curation from input folders to a corpus: what is new is curated unit by unit, the rest is left as it is."""
+
+import errno
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from training.config import to_plain
+from training.corpus.atomic import replacing
+from training.corpus.decoder_process import DecoderProcess
+from training.corpus.decoding import check_reader
+from training.corpus.frames import file_sha256
+from training.corpus.journal import Journal, State
+from training.corpus.manifest import (
+    CLIP_SCHEMA,
+    CURATION_FILE,
+    DROP_SCHEMA,
+    DROPS_FILE,
+    MANIFEST_FILE,
+    SCHEMA_VERSION,
+    Clip,
+    Drop,
+    fingerprint,
+    read_clips,
+    write_rows,
+)
+from training.corpus.settings import LABELS, CurationSettings
+from training.corpus.sources import Scan, SourceFile, Unit, check_places, group, scan
+from training.corpus.splits import resolve_splits
+from training.corpus.unit import FileRecord, curate_unit, file_record, load_unit
+from training.errors import UserError
+
+PACKAGES = ("zen-surgical", "decord", "numpy", "opencv-python-headless", "pillow", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do."""
+
+    units: list[Unit]
+    replaced: set[tuple[str, str]]  # keys of files with new content, of which nothing was kept before
+    records: list[FileRecord]  # files that need no decoding: rejected by name, or touched without a change
+    drops: list[Drop]
+    gone: int  # files of the corpus that are no longer in these inputs
+
+    @property
+    def nothing_new(self) -> bool:
+        """Whether the corpus holds everything already."""
+        return not (self.units or self.records)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did: `counts` are those of the whole corpus, as in curation.json."""
+
+    counts: dict[str, Any]
+    fingerprint: str
+    nothing_new: bool
+    new_frames: int  # sampled in this run
+    resumed_units: int  # finished by an earlier, interrupted run
+    seconds: float
+    gone: int
+
+
+def curate(inputs: Sequence[Path], out: Path, settings: CurationSettings) -> Outcome:
+    """Curate everything below `inputs` into the corpus folder `out`, which may hold an earlier run's corpus.
+
+    Files that the corpus knows (same name, size and time, or same SHA-256) are left alone. Rows of files that have
+    vanished from the inputs stay: their frames are in the shards. A kill at any moment loses at most the unit in work.
+
+    Raises:
+        UserError: missing or overlapping inputs, an output folder with other content or made with other settings, a
+            kept file whose content changed, or no usable frame at all. Nothing is overwritten then.
+    """
+    start = time.monotonic()
+    roots = check_places(inputs, out)
+    found = scan(roots, out)
+    if not (found.videos or found.stills) and not (out / "journal").exists():
+        raise _no_frames(inputs, Counter(drop.reason for _, drop in found.rejected))
+    if found.videos:
+        check_reader(settings.decoding.reader)
+    try:
+        with Journal(out, settings) as journal:
+            plan = make_plan(found, journal.state, settings)
+            sampled, resumed = _work_off(plan, journal, settings)
+            if not journal.state.clips:
+                reasons = Counter(drop.reason for drop in journal.state.drops)
+                if journal.created:
+                    journal.remove()
+                raise _no_frames(inputs, reasons)
+            counts, print_ = _publish(journal.state, out, settings, force=not plan.nothing_new)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"no space left for the output folder {str(out)!r}: free some and run the same command again, it "
+                "continues where it stopped"
+            ) from error
+        raise
+    return Outcome(counts, print_, plan.nothing_new, sampled, resumed, time.monotonic() - start, plan.gone)
+
+
+def make_plan(found: Scan, state: State, settings: CurationSettings) -> Plan:
+    """Compare what was found with what the corpus holds.
+
+    Raises:
+        UserError: a file of which frames were kept has other content now, or is given other labels.
+    """
+    replaced: set[tuple[str, str]] = set()
+    records: list[FileRecord] = []
+    new: dict[str, list[SourceFile]] = {"videos": [], "stills": []}
+    for kind, files in (("videos", found.videos), ("stills", found.stills)):
+        for file in files:
+            known = state.files.get(file.key)
+            if known is None:
+                new[kind].append(file)
+                continue
+            if known.frames_kept:
+                _check_labels(file, known, settings)
+            if (known.size, known.mtime_ns) == (file.size, file.mtime_ns):
+                continue
+            if _same_content(file, known):
+                records.append(replace(known, size=file.size, mtime_ns=file.mtime_ns, replaced=False))
+            elif known.frames_kept:
+                raise UserError(
+                    f"{str(file.location)!r} is not the file that is in the corpus as {file.input}/{file.path} (other "
+                    "SHA-256): restore it, rename it, or curate into another OUT"
+                )
+            else:
+                replaced.add(file.key)
+                new[kind].append(file)
+    fresh = [(file, drop) for file, drop in found.rejected if file.key not in state.files]
+    records += [file_record(file, settings) for file, _ in fresh]
+    present = found.files()
+    names, keys = {file.input for file in present}, {file.key for file in present}
+    gone = sum(key[0] in names and key not in keys for key in state.files)
+    units = group(new["videos"], new["stills"], settings)
+    return Plan(units, replaced, records, [drop for _, drop in fresh], gone)
+
+
+def _work_off(plan: Plan, journal: Journal, settings: CurationSettings) -> tuple[int, int]:
+    """Curate the plan's units and commit them shard by shard: frames sampled, and units an earlier run had finished."""
+    next_clip = Counter(clip.video_id for clip in journal.state.clips)
+    keys = {unit.key for unit in plan.units}
+    for folder in journal.work.iterdir():
+        if folder.name not in keys:
+            journal.discard(folder)
+    pending: list[Path] = []
+    pending_bytes = sampled = resumed = kept = 0
+    with DecoderProcess(settings.decoding) as decoder, _Progress(plan.units) as progress:
+        for unit in plan.units:
+            folder = journal.work / unit.key
+            progress.begin(unit)
+            if folder.exists():
+                resumed += 1
+            else:
+                curate_unit(
+                    unit,
+                    settings,
+                    decoder,
+                    folder,
+                    first_clip=next_clip[unit.video_id],
+                    replaced=any(file.key in plan.replaced for file in unit.files),
+                    advance=progress.advance,
+                )
+            staged = load_unit(folder)
+            pending.append(folder)
+            pending_bytes += staged.num_bytes
+            sampled += sum(file.frames_sampled for file in staged.files)
+            kept += len(staged.clips)
+            progress.end(unit)
+            if pending_bytes >= settings.shard_megabytes * 1e6:
+                journal.commit(pending, [], [])
+                pending, pending_bytes = [], 0
+        if not plan.nothing_new:
+            journal.commit(pending, plan.records, plan.drops)
+    return sampled, resumed
+
+
+def _publish(state: State, out: Path, settings: CurationSettings, *, force: bool) -> tuple[dict[str, Any], str]:
+    """Derive manifest, drop report and curation.json from the journal; returns the counts and the fingerprint."""
+    previous: dict[str, str] = {}
+    if (out / MANIFEST_FILE).is_file():
+        previous = {clip.case_id: clip.split for clip in read_clips(out / MANIFEST_FILE)}
+    words: dict[str, set[str]] = defaultdict(set)
+    for clip in state.clips:
+        words[clip.case_id].add(clip.split)
+    splits = resolve_splits(words, previous, settings.held_out_fraction)
+    clips = [replace(clip, split=splits[clip.case_id]) for clip in state.clips]
+    print_ = fingerprint(clips)
+    counts = count(clips, state)
+    if force or not (out / CURATION_FILE).is_file() or not (out / MANIFEST_FILE).is_file():
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "code": {name: _version(name) for name in PACKAGES},
+            "inputs": sorted({key[0] for key in state.files}),
+            "settings": to_plain(settings),
+            "counts": counts,
+            "fingerprint": print_,
+        }
+        (out / CURATION_FILE).unlink(missing_ok=True)  # until it is back, the corpus counts as incomplete
+        write_rows(clips, CLIP_SCHEMA, out / MANIFEST_FILE)
+        write_rows(state.drops, DROP_SCHEMA, out / DROPS_FILE)
+        with replacing(out / CURATION_FILE) as temporary:
+            temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return counts, print_
+
+
+def count(clips: Sequence[Clip], state: State) -> dict[str, Any]:
+    """The numbers of a corpus, for curation.json and the summary."""
+    dropped: dict[str, dict[str, int]] = {}
+    for drop in state.drops:
+        entry = dropped.setdefault(drop.reason, {"rows": 0, "frames": 0})
+        entry["rows"] += 1
+        entry["frames"] += drop.num_frames
+    splits = {}
+    for split in ("train", "held_out"):
+        mine = [clip for clip in clips if clip.split == split]
+        splits[split] = {
+            "cases": len({clip.case_id for clip in mine}),
+            "videos": len({clip.video_id for clip in mine}),
+            "clips": len(mine),
+            "frames": sum(clip.num_frames for clip in mine),
+        }
+    return {
+        "files": len(state.files),
+        "frames_sampled": sum(file.frames_sampled for file in state.files.values()),
+        "frames_kept": sum(clip.num_frames for clip in clips),
+        "clips": len(clips),
+        "cases": len({clip.case_id for clip in clips}),
+        "shards": len({clip.shard for clip in clips}),
+        "splits": splits,
+        "dropped": dict(sorted(dropped.items())),
+    }
+
+
+def summary_table(outcome: Outcome) -> str:
+    """The counts of a corpus as a table to print."""
+    counts = outcome.counts
+    lines = [f"{'':<24}{'cases':>8}{'videos':>8}{'clips':>8}{'frames':>9}"]
+    for split, row in counts["splits"].items():
+        cells = f"{row['cases']:>8}{row['videos']:>8}{row['clips']:>8}{row['frames']:>9}"
+        lines.append(f"{'kept, ' + split:<24}{cells}")
+    lines.append(f"{'':<24}{'':>8}{'':>8}{'rows':>8}{'frames':>9}")
+    for reason, row in counts["dropped"].items():
+        lines.append(f"{'dropped, ' + reason:<24}{'':>8}{'':>8}{row['rows']:>8}{row['frames']:>9}")
+    lines.append(f"{'sampled':<24}{'':>8}{'':>8}{'':>8}{counts['frames_sampled']:>9}")
+    return "\n".join(lines)
+
+
+class _Progress:
+    """The progress bar: source bytes done, with frames per second and the file in work beside it."""
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        self._total = len(units)
+        self._done = 0
+        self._frames = 0
+        self._bytes = 0
+        self._start = time.monotonic()
+        self._bar = tqdm(
+            total=sum(unit.size for unit in units),
+            bar_format="{percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
+            unit="B",
+            unit_scale=True,
+            mininterval=0.5,
+            disable=not units,
+        )
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def begin(self, unit: Unit) -> None:
+        self._bytes = 0
+        self._name = unit.files[0].path
+        self._show()
+
+    def advance(self, frames: int, num_bytes: float) -> None:
+        self._frames += frames
+        self._bytes += int(num_bytes)
+        self._bar.update(int(num_bytes))
+        self._show()
+
+    def end(self, unit: Unit) -> None:
+        self._done += 1
+        self._bar.update(unit.size - self._bytes)
+
+    def _show(self) -> None:
+        rate = self._frames / max(time.monotonic() - self._start, 1e-3)
+        text = f"{self._frames} frames, {rate:.1f} frames/s, {self._done}/{self._total} videos, {self._name[-40:]}"
+        self._bar.set_postfix_str(text, refresh=False)
+
+
+def _check_labels(file: SourceFile, known: FileRecord, settings: CurationSettings) -> None:
+    now = file_record(file, settings)
+    changed = [
+        f"{name}={getattr(known, name)!r} there, {getattr(now, name)!r} now"
+        for name in LABELS
+        if getattr(known, name) != getattr(now, name)
+    ]
+    if changed:
+        raise UserError(
+            f"{str(file.location)!r} is in the corpus with other labels ({'; '.join(changed)}): give the same ones, or "
+            "leave this input out"
+        )
+
+
+def _same_content(file: SourceFile, known: FileRecord) -> bool:
+    try:
+        return file_sha256(file.location) == known.sha256
+    except OSError:
+        return known.sha256 == ""  # it could not be read then either
+
+
+def _no_frames(inputs: Sequence[Path], reasons: Counter[str]) -> UserError:
+    found = ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items())) or "no files"
+    where = ", ".join(repr(str(path)) for path in inputs)
+    return UserError(f"no usable frame in {where} ({found}): give folders that hold surgical videos or images")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

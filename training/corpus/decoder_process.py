@@ -1,0 +1,221 @@
+"""Decoding in a process of its own, watched: a decoder that crashes or hangs on a damaged file costs one video only.
+
+decord 0.6 is known to spin forever on some damaged H.264 streams, inside C++ where no exception or signal handler of
+Python can reach it. So the decoder lives in a child process that serves one video after the other over a pipe; the
+pipe's small buffer also keeps it at most a frame or two ahead, which bounds memory whatever the length of the video.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.corpus.decoding import DecodeError, VideoFacts, VideoReader, facts_of, open_video
+
+OPEN_BYTES_PER_SECOND = 10e6  # decord reads a whole file to open it; slower than this is called a stall
+SKIP_FRAMES_PER_SECOND = 20  # slowest decoding we wait for between two wanted frames (8K on one slow core)
+START_SECONDS = 120.0  # for the child to import its libraries, on a busy machine with a cold disk
+MAX_REOPENED = 20  # damaged places in one video after which the rest is given up
+
+
+@dataclass(frozen=True)
+class DecodingSettings:
+    """Settings of video decoding. `threads` and `stall_seconds` do not change what comes out."""
+
+    reader: str = "decord"  # or "opencv"; decord has true timestamps and was as quick or quicker on all our files
+    threads: int = 2  # of the decoder; more gains little at 1 fps and takes cores from the rest
+    stall_seconds: float = 60.0  # silence after which the decoder counts as hung, beyond the time its work may take
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A sampled frame that could not be decoded."""
+
+    detail: str
+
+
+class DecoderProcess:
+    """Opens and reads videos in a child process. One video at a time; a broken child is replaced by a new one.
+
+    Use as a context manager. The child starts with the first video.
+    """
+
+    def __init__(self, settings: DecodingSettings) -> None:
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection | None = None
+        self._path: Path | None = None  # the video that is open
+
+    def __enter__(self) -> "DecoderProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def open(self, path: Path) -> VideoFacts:
+        """Open a video. Raises `DecodeError` when it cannot be opened, or when the decoder crashes or hangs."""
+        self._path = path
+        size = path.stat().st_size
+        self._start()
+        self._send(("open", path))
+        kind, value = self._receive(self._settings.stall_seconds + size / OPEN_BYTES_PER_SECOND)
+        if kind == "error":
+            raise DecodeError(value)
+        return value
+
+    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray | Lost]:
+        """Read frames of the open video by ascending native frame number: one answer per index, in order.
+
+        Yields uint8 (H, W, 3) RGB, or `Lost` with the reason. Never raises for a damaged video: when the decoder
+        crashes or hangs, this and all later frames are lost.
+        """
+        done, previous = 0, 0
+        finished = False
+        try:
+            if self._process is None and self._path is not None:  # an earlier read broke the child
+                self.open(self._path)
+            self._send(("read", [int(index) for index in indices]))
+            for index in indices:
+                work = max(int(index) - previous, 250) / SKIP_FRAMES_PER_SECOND  # 250: the usual longest GOP
+                kind, value = self._receive(self._settings.stall_seconds + work)
+                yield Lost(value) if kind == "lost" else value
+                done, previous = done + 1, int(index)
+            finished = True
+        except DecodeError as error:
+            for _ in range(len(indices) - done):
+                yield Lost(str(error))
+        finally:
+            if not finished:  # the caller left early or the child is broken: its pipe may hold stale answers
+                self.stop()
+
+    def stop(self) -> None:
+        """End the child process, whatever it is doing."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
+
+    def _start(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.stop()
+        # Not multiprocessing: fork would copy the locks of Arrow's and OpenCV's threads, spawn would run the caller's
+        # script a second time. FFmpeg writes a line per damaged macroblock to stderr, past every log level; what
+        # matters comes back in the answers.
+        self._pipe, other = Pipe()
+        call = f"serve({other.fileno()}, {self._settings.reader!r}, {self._settings.threads})"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", f"from training.corpus.decoder_process import serve; {call}"],
+            pass_fds=[other.fileno()],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        other.close()
+        self._receive(START_SECONDS)
+
+    def _send(self, message: tuple[str, Any]) -> None:
+        if self._pipe is None:
+            raise DecodeError("the decoder was stopped")
+        try:
+            self._pipe.send(message)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise DecodeError(self._crashed()) from error
+
+    def _receive(self, seconds: float) -> tuple[str, Any]:
+        if self._pipe is None:
+            raise DecodeError("the decoder was stopped")
+        try:
+            if self._pipe.poll(seconds):
+                return self._pipe.recv()
+        except (EOFError, ConnectionResetError) as error:
+            raise DecodeError(self._crashed()) from error
+        self.stop()
+        raise DecodeError(f"the decoder hung: no answer for {self._settings.stall_seconds:g} s beyond its due time")
+
+    def _crashed(self) -> str:
+        code: int | None = None
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # its pipe closed, so it is about to be gone
+                code = self._process.wait(5)
+        self.stop()
+        return f"the decoder crashed (exit code {code})"
+
+
+def serve(pipe_number: int, reader: str, threads: int) -> None:
+    """The child process: answer `open` and `read` on the inherited pipe until it closes."""
+    pipe = Connection(pipe_number)
+    pipe.send(("ready", None))
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    patient: PatientReader | None = None
+    while True:
+        try:
+            command, argument = pipe.recv()
+        except EOFError:
+            return
+        if command == "open":
+            patient = None  # the old video is closed before the new one takes memory
+            try:
+                patient = PatientReader(argument, reader, threads)
+                pipe.send(("opened", facts_of(patient.video, argument)))
+            except DecodeError as error:
+                pipe.send(("error", str(error)))
+        elif patient is not None:
+            for answer in patient.read(argument):
+                pipe.send(("lost", answer.detail) if isinstance(answer, Lost) else ("frame", answer))
+
+
+class PatientReader:
+    """Reads around damage: after an error it goes on at the next key frame with a newly opened reader.
+
+    A decoder that failed once answers with errors (or old frames) from then on, and frames between the damage and the
+    next key frame are predicted from damaged ones: they are lost without trying.
+    """
+
+    def __init__(self, path: Path, reader: str, threads: int) -> None:
+        self._arguments = (path, reader, threads)
+        self.video: VideoReader = open_video(path, reader, threads)
+        self._broken = False
+
+    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray | Lost]:
+        """One answer per native frame number (ascending), in order."""
+        keyframes = self.video.keyframes()
+        resume = 0  # frames before this number are lost
+        failures = 0
+        reason = ""
+        for index in indices:
+            if index < resume:
+                yield Lost(reason)
+                continue
+            try:
+                if self._broken:
+                    self.video = open_video(*self._arguments)
+                    self._broken = False
+                yield self.video.read(index)
+            except DecodeError as error:
+                self._broken = True
+                failures += 1
+                reason = str(error)
+                later = [key for key in keyframes if key > index]
+                resume = later[0] if later and failures < MAX_REOPENED else 2**62
+                yield Lost(reason)
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process when its parent is gone: a hung decoder would otherwise spin on as an orphan."""
+    while os.getppid() == parent:
+        time.sleep(2.0)
+    os._exit(1)

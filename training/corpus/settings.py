@@ -1,0 +1,93 @@
+"""The settings of curation."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from training.config import to_plain
+from training.corpus.decoder_process import DecodingSettings
+from training.corpus.field_of_view import FieldOfViewSettings
+from training.corpus.filters import FilterSettings
+from training.errors import UserError
+
+# They describe the files of one run, so two runs into one corpus may differ in them.
+LABELS = ("source", "procedure", "robotic", "licence")
+# They say how the work is done, not what comes out.
+WORKING = ("decoding.threads", "decoding.stall_seconds")
+
+
+@dataclass(frozen=True)
+class CurationSettings:
+    """All settings of `python -m training.curate`."""
+
+    fps: float = 1.0  # samples per second of video; the usual rate of surgical pretraining corpora
+    short_side: int = 256  # pixels of a stored frame, never enlarged; room for 224-pixel crops at about 20 kB a frame
+    jpeg_quality: int = 95  # 1-100; no visible loss, a quarter of the bytes of PNG
+    clip_frames: int = 16  # longest clip; 16 is what video models take and keeps row groups small
+    # Seconds. Stills further apart in time are clips of their own. For videos never below 1.5 sampling steps.
+    max_gap_seconds: float = 2.0
+    still_fps: float = 25.0  # native rate that the frame numbers of stills count at; 25 in most public sets
+    # On the file name of a still without extension: groups `video` and `frame` (the number).
+    still_pattern: str = r"^(?P<video>.+)_(?P<frame>\d+)$"
+    # Searched in the path below INPUT; its group `case` becomes the case_id. Empty: every video is its own case.
+    case_pattern: str = ""
+    held_out_fraction: float = 0.1  # of the cases that no folder name assigns; at least one case, 0 draws none
+    source: str = ""  # data set or site; empty: the name of the input folder
+    procedure: str = "unknown"  # one name for all files of this run
+    robotic: bool | None = None  # null: unknown
+    licence: str = "unknown"  # of all files of this run
+    shard_megabytes: float = 256.0  # JPEG bytes per shard; a few hundred MB suit streaming and uploads
+    row_group_frames: int = 32  # rows read at once for one clip; about 0.6 MB
+    field_of_view: FieldOfViewSettings = field(default_factory=FieldOfViewSettings)
+    filters: FilterSettings = field(default_factory=FilterSettings)
+    decoding: DecodingSettings = field(default_factory=DecodingSettings)
+
+    def __post_init__(self) -> None:
+        at_least = {
+            "fps": (self.fps, 1e-3),
+            "short_side": (self.short_side, 16),
+            "clip_frames": (self.clip_frames, 1),
+            "max_gap_seconds": (self.max_gap_seconds, 0.0),
+            "still_fps": (self.still_fps, 1e-3),
+            "shard_megabytes": (self.shard_megabytes, 1e-3),
+            "row_group_frames": (self.row_group_frames, 1),
+            "jpeg_quality": (self.jpeg_quality, 1),
+            "field_of_view.frames": (self.field_of_view.frames, 1),
+            "decoding.stall_seconds": (self.decoding.stall_seconds, 0.1),
+            "decoding.threads": (self.decoding.threads, 0),
+        }
+        for key, (value, least) in at_least.items():
+            if not value >= least:
+                raise UserError(f"setting {key}={value} is too small: it must be at least {least:g}")
+        if self.jpeg_quality > 100:
+            raise UserError(f"setting jpeg_quality={self.jpeg_quality} is too large: it must be at most 100")
+        if not 0 <= self.held_out_fraction < 1:
+            raise UserError(f"setting held_out_fraction={self.held_out_fraction} must be from 0 to below 1")
+        _check_pattern("still_pattern", self.still_pattern, "frame")
+        if self.case_pattern:
+            _check_pattern("case_pattern", self.case_pattern, "case")
+
+
+def fixed_settings(settings: CurationSettings) -> dict[str, Any]:
+    """The settings that must stay the same as long as a corpus grows: dotted key -> value."""
+    flat = _flatten(to_plain(settings), "")
+    return {key: value for key, value in flat.items() if key not in (*LABELS, *WORKING)}
+
+
+def _flatten(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _check_pattern(key: str, pattern: str, group: str) -> None:
+    try:
+        groups = re.compile(pattern).groupindex
+    except re.error as error:
+        raise UserError(f"setting {key}={pattern!r} is not a regular expression: {error}") from error
+    if group not in groups:
+        raise UserError(f"setting {key}={pattern!r} has no group (?P<{group}>...)")

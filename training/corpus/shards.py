@@ -1,0 +1,131 @@
+"""Shards: Parquet files of encoded frames, written clip by clip and read by row group.
+
+A shard is what `datasets.load_dataset("parquet", ...)` decodes by itself: the column `image` is a `datasets.Image`.
+Row groups are small and hold whole clips where they fit, so that one clip is read without reading the shard.
+"""
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from training.corpus.atomic import replacing
+
+_VALUES = {
+    "clip_id": "string",
+    "video_id": "string",
+    "case_id": "string",
+    "frame_index": "int64",
+    "timestamp": "float64",
+    "width": "int32",
+    "height": "int32",
+}
+# What `datasets.Features(...).arrow_schema` writes; spelled out because importing datasets takes seconds.
+_FEATURES = {"image": {"_type": "Image"}} | {
+    name: {"dtype": dtype, "_type": "Value"} for name, dtype in _VALUES.items()
+}
+SHARD_SCHEMA = pa.schema(
+    [
+        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("clip_id", pa.string()),
+        ("video_id", pa.string()),
+        ("case_id", pa.string()),
+        ("frame_index", pa.int64()),
+        ("timestamp", pa.float64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ],
+    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
+)
+_TEXTS = ["clip_id", "video_id", "case_id"]
+
+
+def shard_name(number: int) -> str:
+    """File name of a shard."""
+    return f"shard-{number:05d}.parquet"
+
+
+class ShardWriter:
+    """Collects the clips of one shard. Made by `open_shard`.
+
+    Attributes:
+        num_rows: frames so far.
+        num_bytes: JPEG bytes so far.
+    """
+
+    def __init__(self, writer: pq.ParquetWriter, row_group_frames: int) -> None:
+        self.num_rows = 0
+        self.num_bytes = 0
+        self._writer = writer
+        self._row_group_frames = row_group_frames
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, frames: Iterable[dict[str, Any]], num_frames: int) -> int:
+        """Add one clip; returns its first row.
+
+        Args:
+            frames: one dictionary per frame with the columns of the shard, `image` as JPEG bytes.
+            num_frames: how many there are.
+        """
+        first = self.num_rows
+        if self._rows and len(self._rows) + num_frames > self._row_group_frames:
+            self.flush()
+        for frame in frames:
+            self._rows.append({**frame, "image": {"bytes": frame["image"], "path": None}})
+            self.num_rows += 1
+            self.num_bytes += len(frame["image"])
+            if len(self._rows) == self._row_group_frames:
+                self.flush()
+        return first
+
+    def flush(self) -> None:
+        """Write the collected rows as one row group."""
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SHARD_SCHEMA))
+            self._rows = []
+
+
+@contextmanager
+def open_shard(path: Path, row_group_frames: int) -> Iterator[ShardWriter]:
+    """Write a shard; it appears under its name when the block ends well, and not at all otherwise."""
+    compression = dict.fromkeys((*_VALUES, "image.path"), "zstd") | {"image.bytes": "none"}
+    with (
+        replacing(path) as temporary,
+        pq.ParquetWriter(
+            temporary, SHARD_SCHEMA, compression=compression, use_dictionary=_TEXTS, write_statistics=_TEXTS
+        ) as writer,
+    ):
+        shard = ShardWriter(writer, row_group_frames)
+        yield shard
+        shard.flush()
+
+
+class ShardFile:
+    """An open shard. `read` returns the rows of one row group; `locate` says in which group a row lies."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = pq.ParquetFile(path)
+        metadata = self._file.metadata
+        self.num_rows: int = metadata.num_rows
+        self._starts = [
+            0,
+            *accumulate(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)),
+        ]
+
+    def locate(self, row: int) -> tuple[int, int]:
+        """Row group that holds a row of the shard, and the row's position in it."""
+        group = bisect_right(self._starts, row) - 1
+        return group, row - self._starts[group]
+
+    def read(self, group: int) -> tuple[list[str], list[bytes]]:
+        """Clip ids and JPEGs of one row group."""
+        # One thread: DataLoader workers are forked, and they are parallel already.
+        table = self._file.read_row_group(group, columns=["image", "clip_id"], use_threads=False)
+        images = table["image"].combine_chunks()
+        return table["clip_id"].to_pylist(), images.field("bytes").to_pylist()

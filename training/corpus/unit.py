@@ -1,0 +1,329 @@
+"""The curation of one unit: decode, crop, score, decide, encode; the outcome waits in a folder of its own.
+
+The folder appears under its final name in one rename, so a unit is either finished or not there. It holds `frames.bin`
+(JPEGs one after the other) and `unit.json` (what they are, and what was dropped).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from training.corpus.clips import Verdict, cut_clips, drop_spans
+from training.corpus.decoder_process import DecoderProcess
+from training.corpus.field_of_view import CropBox, crop, estimate_crop, full_frame
+from training.corpus.filters import build_filters
+from training.corpus.frames import (
+    FrameStream,
+    Missing,
+    UnusableSourceError,
+    encode_jpeg,
+    file_sha256,
+    fit_short_side,
+    open_frames,
+)
+from training.corpus.manifest import Clip, Drop
+from training.corpus.settings import CurationSettings
+from training.corpus.sources import SourceFile, Unit, file_drop
+
+Advance = Callable[[int, float], None]  # told the number of frames and of source bytes just done
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What is remembered of a source file, to know it again in the next run."""
+
+    input: str
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str  # "" when it was not opened
+    source: str
+    procedure: str
+    robotic: bool | None
+    licence: str
+    frames_sampled: int
+    frames_kept: int
+    replaced: bool  # the file had other content before, of which nothing was kept: earlier drop rows are void
+
+
+@dataclass(frozen=True)
+class StagedClip:
+    """A clip whose frames wait in `frames.bin`: `frames` holds (offset, length, frame_index, timestamp) per frame."""
+
+    clip: Clip
+    frames: list[tuple[int, int, int, float]]
+
+
+@dataclass(frozen=True)
+class StagedUnit:
+    """The outcome of one unit."""
+
+    files: list[FileRecord]
+    clips: list[StagedClip]
+    drops: list[Drop]
+
+    @property
+    def num_bytes(self) -> int:
+        """JPEG bytes of the kept frames."""
+        return sum(frame[1] for clip in self.clips for frame in clip.frames)
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    offset: int
+    length: int
+    width: int
+    height: int
+    box: CropBox
+
+    @property
+    def look(self) -> tuple[int, int, CropBox]:
+        return self.width, self.height, self.box
+
+
+def curate_unit(
+    unit: Unit,
+    settings: CurationSettings,
+    decoder: DecoderProcess,
+    folder: Path,
+    *,
+    first_clip: int,
+    replaced: bool,
+    advance: Advance,
+) -> None:
+    """Curate one unit into `folder`, which must not exist yet.
+
+    Args:
+        unit: what to curate.
+        settings: of the run.
+        decoder: for videos.
+        folder: gets `frames.bin` and `unit.json`, all at once.
+        first_clip: number of the unit's first clip; clips of a video are counted through.
+        replaced: the files had other content in an earlier run.
+        advance: called as frames are done.
+    """
+    staging = folder.with_name(folder.name + ".tmp")
+    if staging.exists():
+        shutil.rmtree(staging)
+    staging.mkdir(parents=True)
+    hashes, unreadable = _hashes(unit)
+    if unit.kind == "video" and unreadable:
+        staged = _failed(unit, settings, replaced, hashes, "unreadable", unreadable[0])
+        advance(0, unit.size)
+    else:
+        try:
+            stream = open_frames(unit, settings, decoder)
+        except UnusableSourceError as error:
+            staged = _failed(unit, settings, replaced, hashes, error.reason, str(error))
+            advance(0, unit.size)
+        else:
+            with (staging / "frames.bin").open("wb") as spool:
+                encoded, verdicts = _encode(unit, stream, settings, spool.write, advance)
+                spool.flush()
+                os.fsync(spool.fileno())
+            staged = _stage(unit, stream, settings, encoded, verdicts, hashes, first_clip, replaced)
+    (staging / "unit.json").write_text(json.dumps(asdict(staged)), encoding="utf-8")
+    staging.rename(folder)
+
+
+def load_unit(folder: Path) -> StagedUnit:
+    """Read back what `curate_unit` wrote, without the frames."""
+    plain = json.loads((folder / "unit.json").read_text(encoding="utf-8"))
+    clips = [
+        StagedClip(Clip(**{**item["clip"], "overlaps": tuple(item["clip"]["overlaps"])}), item["frames"])
+        for item in plain["clips"]
+    ]
+    return StagedUnit([FileRecord(**item) for item in plain["files"]], clips, [Drop(**item) for item in plain["drops"]])
+
+
+def staged_jpegs(folder: Path, clip: StagedClip) -> Iterator[bytes]:
+    """The JPEGs of one staged clip, in order."""
+    with (folder / "frames.bin").open("rb") as spool:
+        for offset, length, _, _ in clip.frames:
+            spool.seek(offset)
+            yield spool.read(length)
+
+
+def file_record(
+    file: SourceFile,
+    settings: CurationSettings,
+    *,
+    sha256: str = "",
+    frames_sampled: int = 0,
+    frames_kept: int = 0,
+    replaced: bool = False,
+) -> FileRecord:
+    """The record of a file under the labels of this run."""
+    return FileRecord(
+        file.input,
+        file.path,
+        file.size,
+        file.mtime_ns,
+        sha256,
+        settings.source or file.input,
+        settings.procedure,
+        settings.robotic,
+        settings.licence,
+        frames_sampled,
+        frames_kept,
+        replaced,
+    )
+
+
+def _hashes(unit: Unit) -> tuple[dict[str, str], list[str]]:
+    """SHA-256 per path ("" where the file cannot be read), and the errors met."""
+    hashes, errors = {}, []
+    for file in unit.files:
+        try:
+            hashes[file.path] = file_sha256(file.location)
+        except OSError as error:
+            hashes[file.path] = ""
+            errors.append(error.strerror or str(error))
+    return hashes, errors
+
+
+def _failed(
+    unit: Unit, settings: CurationSettings, replaced: bool, hashes: dict[str, str], reason: str, detail: str
+) -> StagedUnit:
+    """The outcome of a video that yields nothing."""
+    file = unit.files[0]
+    record = file_record(file, settings, sha256=hashes[file.path], replaced=replaced)
+    return StagedUnit([record], [], [file_drop(file, unit.video_id, reason, detail)])
+
+
+def _encode(
+    unit: Unit, stream: FrameStream, settings: CurationSettings, write: Callable[[bytes], int], advance: Advance
+) -> tuple[list[_Encoded | None], list[Verdict | None]]:
+    """Write the JPEG of every sample and decide which stay: one entry per sample in both lists."""
+    boxes = _crop_boxes(stream, settings, 80.0 if unit.sequence else 100.0)
+    filters = build_filters(settings.filters)
+    scores = np.full((len(filters), len(stream.samples)), np.nan)
+    encoded: list[_Encoded | None] = []
+    verdicts: list[Verdict | None] = []
+    offset = 0
+    for position, frame in enumerate(stream.frames()):
+        sample = stream.samples[position]
+        advance(1, sample.file.size / (len(stream.samples) if unit.kind == "video" else 1))
+        if isinstance(frame, Missing):
+            encoded.append(None)
+            verdicts.append(Verdict(frame.reason, detail=frame.detail))
+            continue
+        box = boxes.get(frame.shape[:2], full_frame(frame))
+        stored = fit_short_side(crop(frame, box), settings.short_side)
+        for row, judge in enumerate(filters):
+            scores[row, position] = judge.score(stored, sample.timestamp)
+        jpeg = encode_jpeg(stored, settings.jpeg_quality)
+        write(jpeg)
+        encoded.append(_Encoded(offset, len(jpeg), stored.shape[1], stored.shape[0], box))
+        verdicts.append(None)
+        offset += len(jpeg)
+    for judge, row in reversed(list(zip(filters, scores, strict=True))):  # the first filter has the last word
+        for position in np.flatnonzero(judge.drops(row)).tolist():
+            if encoded[position] is not None:
+                verdicts[position] = Verdict(judge.name, float(row[position]), judge.threshold)
+    return encoded, verdicts
+
+
+def _crop_boxes(stream: FrameStream, settings: CurationSettings, percentile: float) -> dict[tuple[int, int], CropBox]:
+    """The crop box for each frame size (height, width) of the unit."""
+    if not settings.field_of_view.enabled:
+        return {}
+    by_size: dict[tuple[int, int], list[np.ndarray]] = {}
+    for frame in stream.peek(settings.field_of_view.frames):
+        by_size.setdefault(frame.shape[:2], []).append(frame)
+    return {
+        size: estimate_crop(frames, settings.field_of_view, percentile=percentile) for size, frames in by_size.items()
+    }
+
+
+def _stage(
+    unit: Unit,
+    stream: FrameStream,
+    settings: CurationSettings,
+    encoded: list[_Encoded | None],
+    verdicts: list[Verdict | None],
+    hashes: dict[str, str],
+    first_clip: int,
+    replaced: bool,
+) -> StagedUnit:
+    """Cut clips, collect drops, count."""
+    looks = [item.look if item else None for item in encoded]
+    clips = []
+    for number, positions in enumerate(cut_clips(stream.samples, verdicts, looks, settings.clip_frames), first_clip):
+        frames = [(item, stream.samples[position]) for position in positions if (item := encoded[position])]
+        rows = [(item.offset, item.length, sample.frame_index, sample.timestamp) for item, sample in frames]
+        clips.append(StagedClip(_clip(unit, stream, settings, positions, frames[0][0], hashes, number), rows))
+    drops = drop_spans(stream.samples, verdicts, unit.video_id)
+    kept, sampled = dict.fromkeys(hashes, 0), dict.fromkeys(hashes, 0)
+    for sample, verdict in zip(stream.samples, verdicts, strict=True):
+        sampled[sample.file.path] += 1
+        kept[sample.file.path] += verdict is None
+    if stream.lost is not None:
+        file, lost = unit.files[0], stream.lost
+        span = (lost.t_start, lost.t_end, lost.num_frames)
+        drops.append(Drop(file.input, file.path, unit.video_id, *span, "truncated", None, None, lost.detail))
+        sampled[file.path] += lost.num_frames
+    files = [
+        file_record(
+            file,
+            settings,
+            sha256=hashes[file.path],
+            frames_sampled=sampled[file.path],
+            frames_kept=kept[file.path],
+            replaced=replaced,
+        )
+        for file in unit.files
+    ]
+    return StagedUnit(files, clips, drops)
+
+
+def _clip(
+    unit: Unit,
+    stream: FrameStream,
+    settings: CurationSettings,
+    positions: list[int],
+    first: _Encoded,
+    hashes: dict[str, str],
+    number: int,
+) -> Clip:
+    samples = [stream.samples[position] for position in positions]
+    start, end = samples[0].timestamp, samples[-1].timestamp
+    fps = stream.fps
+    if fps is None and end > start:
+        fps = round((len(samples) - 1) / (end - start), 6)
+    return Clip(
+        clip_id=f"{unit.video_id}-{number:06d}",
+        source=settings.source or unit.files[0].input,
+        video_id=unit.video_id,
+        case_id=unit.case_id,
+        split=unit.folder_split,  # resolved over all cases when the manifest is written
+        procedure=settings.procedure,
+        robotic=settings.robotic,
+        licence=settings.licence,
+        fps=fps,
+        width=first.width,
+        height=first.height,
+        t_start=start,
+        t_end=end,
+        num_frames=len(samples),
+        sha256=_clip_sha256([hashes[path] for path in dict.fromkeys(sample.file.path for sample in samples)]),
+        crop_left=first.box.left,
+        crop_top=first.box.top,
+        crop_right=first.box.right,
+        crop_bottom=first.box.bottom,
+        overlaps=(),
+        path=samples[0].file.path,
+        shard="",
+        shard_row=-1,
+    )
+
+
+def _clip_sha256(digests: list[str]) -> str:
+    """Of one file its own digest; of several stills the digest of their digests."""
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -1,0 +1,8 @@
+"""Teachers: who they are, how they are loaded and checked, and how their features are normalised."""
+
+from training.teachers.normalizer import FeatureNormalizer
+from training.teachers.registry import TEACHERS
+from training.teachers.spec import TeacherSpec
+from training.teachers.teacher import Teacher, TeacherOutput, load_teacher
+
+__all__ = ["TEACHERS", "FeatureNormalizer", "Teacher", "TeacherOutput", "TeacherSpec", "load_teacher"]
