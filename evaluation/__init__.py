@@ -1,0 +1,1 @@
+"""The benchmark: datasets, tasks, backbones, protocols, metrics and the records they leave."""

@@ -1,0 +1,150 @@
+"""Linear probes on frozen features: logistic regression on pooled features, softmax regression on dense cells."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evaluation.metrics.mean_average_precision import average_precision, mean_over_positive_classes
+from evaluation.metrics.mean_iou import mean_iou
+from evaluation.protocols.folds import case_folds
+from evaluation.protocols.logistic import fit_logistic, log_grid
+from evaluation.protocols.selection import Chosen, choose
+
+LABEL_PENALTIES = log_grid(100.0, 0.001, 6)  # of ||W||² / 2 beside the mean loss per frame, standardised features
+CELL_PENALTIES = log_grid(0.1, 0.0001, 4)  # the same for cells; there are many more of them, so less is needed
+LABEL_FOLDS = 5
+CELL_FOLDS = 3
+CELLS_TO_FIT = 40_000  # a seeded draw above this: more cells of the same frames change the probe little and cost time
+CELLS_TO_CHOOSE = 4_000  # the same for each inner fold
+CELL_STEPS = 60  # steps of the final fit; the score is flat long before
+CELL_STEPS_TO_CHOOSE = 30
+
+
+@dataclass(frozen=True)
+class Standardizer:
+    """Shifts and scales each feature to mean 0 and deviation 1 over the rows it was made from; constants become 0."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray) -> "Standardizer":
+        """From rows (N, D)."""
+        variance, mean = (part.numpy() for part in torch.var_mean(torch.from_numpy(rows), dim=0, correction=0))
+        deviation = np.sqrt(variance)
+        usable = deviation > 1e-6 * np.maximum(np.abs(mean), 1e-6)  # below is rounding noise
+        return cls(mean, np.divide(1.0, deviation, out=np.zeros_like(deviation), where=usable))
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (N, D) -> (N, D)."""
+        return (rows - self.mean) * self.scale
+
+
+def linear_label_scores(
+    features: np.ndarray, labels: np.ndarray, cases: Sequence[str], queries: np.ndarray
+) -> tuple[np.ndarray, Chosen]:
+    """Scores of the query frames, one logistic regression per class; the penalty comes from folds over training cases.
+
+    Where features outnumber frames they are rotated onto the frames' own subspace first: with an L2 penalty that
+    changes nothing but the time it takes.
+
+    Args:
+        features: training features (N, D).
+        labels: (N, C) bool; a class may lack positives or negatives.
+        cases: case of each training frame.
+        queries: test features (Q, D).
+
+    Returns:
+        float32 (Q, C) log odds, and what was chosen.
+    """
+    standardize = Standardizer.of(features)
+    train, test = standardize(features), standardize(queries)
+    if train.shape[1] > train.shape[0]:
+        _, spread, basis = np.linalg.svd(train, full_matrices=False)
+        basis = basis[spread > 1e-5 * spread[0]]
+        train, test = train @ basis.T, test @ basis.T
+    rows, targets = torch.from_numpy(train), torch.from_numpy(labels.astype(np.float32))
+
+    folds = list(case_folds(cases, LABEL_FOLDS))
+    held_out = np.full((len(LABEL_PENALTIES), *labels.shape), np.nan)
+    for fit, score in folds:
+        weight, bias = fit_logistic(rows[fit], targets[fit], LABEL_PENALTIES, loss="sigmoid")
+        held_out[:, score] = (rows[score] @ weight + bias[:, None]).numpy()
+    inner = (
+        np.array([mean_over_positive_classes(average_precision(labels, scores)) for scores in held_out])
+        if folds
+        else None
+    )
+    chosen = choose(
+        [{"penalty": penalty} for penalty in LABEL_PENALTIES], inner, "mean average precision of pooled held-out folds"
+    )
+    weight, bias = fit_logistic(rows, targets, [float(chosen.values["penalty"])], loss="sigmoid")
+    return test @ weight[0].numpy() + bias[0].numpy(), chosen
+
+
+@dataclass(frozen=True)
+class CellProbe:
+    """A linear map from dense tokens to class logits."""
+
+    weight: Tensor  # (D, K)
+    bias: Tensor  # (K,)
+
+    def logits(self, dense: np.ndarray) -> Tensor:
+        """Dense tokens float32 (N, D, h, w) -> logits float32 (N, K, h, w)."""
+        scores = torch.einsum("ndhw,dk->nkhw", torch.from_numpy(dense), self.weight)
+        return scores + self.bias[:, None, None]
+
+
+def fit_cell_probe(dense: np.ndarray, counts: np.ndarray, cases: Sequence[str], seed: int) -> tuple[CellProbe, Chosen]:
+    """Softmax regression of each cell's class shares on its token; the penalty comes from folds over training cases.
+
+    Args:
+        dense: float32 (N, D, h, w) of the training frames.
+        counts: (N, h, w, K) labeled pixels of each class in each cell; a cell without labeled pixels is left out.
+        cases: case of each training frame.
+        seed: of the draw of cells where there are more than `CELLS_TO_FIT`.
+
+    Returns:
+        The probe in the units of `dense`, and what was chosen.
+    """
+    classes = counts.shape[3]
+    tokens = dense.transpose(0, 2, 3, 1).reshape(-1, dense.shape[1])  # (N * h * w, D)
+    pixels = counts.reshape(-1, classes).astype(np.float32)
+    owners = np.repeat(np.asarray(cases), counts.shape[1] * counts.shape[2])
+    labeled = np.flatnonzero(pixels.sum(axis=1) > 0)
+    standardize = Standardizer.of(tokens[labeled])
+    rng = np.random.default_rng(seed)
+
+    confusions = np.zeros((len(CELL_PENALTIES), classes, classes))
+    folds = list(case_folds(owners[labeled].tolist(), CELL_FOLDS))
+    for fit, score in folds:
+        chosen_rows, held_out = (labeled[_draw(rng, side, CELLS_TO_CHOOSE)] for side in (fit, score))
+        weight, bias = _fit_cells(
+            standardize(tokens[chosen_rows]), pixels[chosen_rows], CELL_PENALTIES, CELL_STEPS_TO_CHOOSE
+        )
+        scores = torch.from_numpy(standardize(tokens[held_out])) @ weight + bias[:, None]  # (P, cells, K)
+        for confusion, predicted in zip(confusions, scores.argmax(dim=2).numpy(), strict=True):
+            one_hot = np.eye(classes)[predicted]
+            confusion += pixels[held_out].T @ one_hot
+    chosen = choose(
+        [{"penalty": penalty} for penalty in CELL_PENALTIES],
+        mean_iou(confusions) if folds else None,
+        "mean IoU over the cells of held-out folds",
+    )
+    final = labeled[_draw(rng, np.arange(len(labeled)), CELLS_TO_FIT)]
+    weight, bias = _fit_cells(standardize(tokens[final]), pixels[final], [float(chosen.values["penalty"])], CELL_STEPS)
+    scaled = torch.from_numpy(standardize.scale)[:, None] * weight[0]  # undo the standardization inside the map
+    return CellProbe(scaled, bias[0] - torch.from_numpy(standardize.mean) @ scaled), chosen
+
+
+def _fit_cells(rows: np.ndarray, pixels: np.ndarray, penalties: list[float], steps: int) -> tuple[Tensor, Tensor]:
+    total = torch.from_numpy(pixels.sum(axis=1))
+    targets = torch.from_numpy(pixels) / total[:, None]
+    return fit_logistic(torch.from_numpy(rows), targets, penalties, loss="softmax", row_weights=total, iterations=steps)
+
+
+def _draw(rng: np.random.Generator, rows: np.ndarray, most: int) -> np.ndarray:
+    return rows if len(rows) <= most else np.sort(rng.choice(rows, size=most, replace=False))

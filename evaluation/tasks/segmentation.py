@@ -1,0 +1,139 @@
+"""Semantic segmentation by a linear map of dense tokens: mean IoU from one global confusion matrix per case."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from evaluation.backbones import Backbone
+from evaluation.datasets import Dataset, Record, read_mask
+from evaluation.datasets.dataset import IGNORE
+from evaluation.features import FeatureStore
+from evaluation.frames import AnyFrame
+from evaluation.metrics.mean_iou import confusion_matrix, iou_per_class, mean_iou
+from evaluation.metrics.mean_iou.mean_iou import VARIANT
+from evaluation.protocols import Chosen, frozen
+from evaluation.tasks.labels import case_index, file_digests, split_records
+from evaluation.tasks.task import Variant, register_dataset_task
+from training.errors import UserError
+
+METRIC = "mean_iou"
+PROBES = ("linear",)
+
+_IMAGES = 8  # test images read at a time: bounds memory at native resolution
+
+
+@dataclass(frozen=True)
+class SegmentationPrediction:
+    """Pixel confusion matrices by (reference, prediction), int64 (cases, K, K)."""
+
+    cases: tuple[str, ...]
+    confusions: np.ndarray
+    names: tuple[str, ...]
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        """Mean IoU for each multiset of cases: (R, cases) -> (R,)."""
+        return mean_iou(np.einsum("rc,cij->rij", weights, self.confusions.astype(np.float64)))
+
+    def details(self) -> dict[str, Any]:
+        """IoU and test pixels of each class; classes without test pixels by name."""
+        total = self.confusions.sum(axis=0)
+        named = dict(zip(self.names, iou_per_class(total), strict=True))
+        return {
+            "per_class": {name: None if np.isnan(value) else float(value) for name, value in named.items()},
+            "absent_classes": [name for name, value in named.items() if np.isnan(value)],
+            "pixels": {name: int(n) for name, n in zip(self.names, total.sum(axis=1), strict=True)},
+        }
+
+
+class SegmentationTask:
+    """Masks of single frames. The probe sees the backbone's own grid; scores are taken at the masks' native size."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset.name
+        self.data_sha256 = dataset.fingerprint()
+        self.split, train, test = split_records(dataset)
+        self._train, self._test = ([record for record in side if record.mask] for side in (train, test))
+        self._names, self._ignore = dataset.mask_classes, dataset.mask_ignore
+        self.frames: Sequence[AnyFrame] = [record.frame for record in (*self._train, *self._test)]
+        self.dense_frames = self.frames
+        self._counts: dict[tuple[int, int], np.ndarray] = {}  # by grid: masks are read once per grid, not per backbone
+
+    def variants(self, backbones: Sequence[Backbone]) -> list[Variant]:
+        """One number, whatever the backbones."""
+        return [Variant(VARIANT)]
+
+    def predict(
+        self, variant: Variant, probe: str, store: FeatureStore, backbone: str, seed: int
+    ) -> tuple[SegmentationPrediction, Chosen]:
+        """Confusion matrices of the probe fitted on the training frames; logits are upsampled bilinearly."""
+        counts = self._train_counts(store.grid(backbone))
+        cases = [record.case_id for record in self._train]
+        fitted, chosen = frozen.cell_probe(store, backbone, [r.frame for r in self._train], counts, cases, seed)
+        confusions = np.zeros((len(self.split.test), len(self._names), len(self._names)), dtype=np.int64)
+        index = case_index(self.split.test, self._test)
+        for start in range(0, len(self._test), _IMAGES):
+            batch = self._test[start : start + _IMAGES]
+            logits = fitted.logits(store.dense(backbone, [record.frame for record in batch]))  # (n, K, h, w)
+            for offset, record in enumerate(batch):
+                mask = self._mask(record)
+                confusions[index[start + offset]] += _confusion(logits[offset], mask)
+        return SegmentationPrediction(self.split.test, confusions, self._names), chosen
+
+    def constant(self, variant: Variant, store: FeatureStore) -> SegmentationPrediction:
+        """Every pixel gets the most frequent class of the training masks."""
+        classes = len(self._names)
+        frequent = int(self._train_counts((1, 1)).sum(axis=(0, 1, 2)).argmax())
+        confusions = np.zeros((len(self.split.test), classes, classes), dtype=np.int64)
+        for position, record in zip(case_index(self.split.test, self._test), self._test, strict=True):
+            confusions[position, :, frequent] += np.bincount(self._mask(record).ravel(), minlength=256)[:classes]
+        return SegmentationPrediction(self.split.test, confusions, self._names)
+
+    def test_digests(self) -> Mapping[str, Sequence[str]]:
+        """SHA-256 of the image or video files of each test case, in frame order."""
+        return file_digests(self._test)
+
+    def _mask(self, record: Record) -> np.ndarray:
+        if record.mask is None:
+            raise ValueError(f"frame {record.frame} has no mask")
+        return read_mask(record.mask, len(self._names), self._ignore)
+
+    def _train_counts(self, grid: tuple[int, int]) -> np.ndarray:
+        if grid not in self._counts:
+            counts = [cell_counts(self._mask(record), grid, len(self._names)) for record in self._train]
+            self._counts[grid] = np.stack(counts)
+            if not self._counts[grid].any():
+                raise UserError(f"dataset {self.dataset}: no training mask has a labeled pixel")
+        return self._counts[grid]
+
+
+def cell_counts(mask: np.ndarray, grid: tuple[int, int], classes: int) -> np.ndarray:
+    """Labeled pixels of each class in each cell of a grid laid over the mask.
+
+    Args:
+        mask: uint8 (H, W), 255 = no label.
+        grid: (h, w); pixel (y, x) belongs to cell (y * h // H, x * w // W).
+        classes: K.
+
+    Returns:
+        int64 (h, w, K).
+    """
+    (height, width), (h, w) = mask.shape, grid
+    rows, columns = np.arange(height) * h // height, np.arange(width) * w // width
+    cells = rows[:, None] * w + columns[None]  # (H, W)
+    labeled = mask != IGNORE
+    flat = cells[labeled] * classes + mask[labeled]
+    return np.bincount(flat, minlength=h * w * classes).reshape(h, w, classes)
+
+
+def _confusion(logits: torch.Tensor, mask: np.ndarray) -> np.ndarray:
+    """Upsample logits (K, h, w) to the mask's size and count."""
+    upsampled = F.interpolate(logits[None], size=mask.shape, mode="bilinear", align_corners=False)[0]
+    return confusion_matrix(mask, upsampled.numpy().argmax(axis=0), len(logits), IGNORE)
+
+
+for _dataset in ("synthetic", "endoscapes"):
+    register_dataset_task(f"segmentation_{_dataset}", "segmentation", _dataset, METRIC, PROBES, SegmentationTask)

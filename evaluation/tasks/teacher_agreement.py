@@ -1,0 +1,161 @@
+"""Agreement with a teacher, without labels: how much of its tokens a linear map reads out of a frozen backbone."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from evaluation.backbones import Backbone
+from evaluation.features import FeatureStore
+from evaluation.frames import AnyFrame, CorpusFrame
+from evaluation.protocols import Chosen, frozen
+from evaluation.tasks.task import TASKS, LoadedTask, Sources, SplitCases, Task, Variant
+from training.corpus import Clip, Corpus
+from training.errors import UserError
+
+METRIC = "r2"
+TRAIN_FRAMES = 256  # frames the ridge probe is fitted on: 12,500 tokens on a 7 x 7 grid, ten times the widest teacher
+TEST_FRAMES = 192  # frames it is scored on, spread evenly over the held-out cases
+
+
+@dataclass(frozen=True)
+class AgreementPrediction:
+    """Squared errors of the probe and of the constant predictor, summed per case: float64 (cases,)."""
+
+    cases: tuple[str, ...]
+    errors: np.ndarray
+    constant_errors: np.ndarray
+    frames: int
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        """R² = 1 - Σ||y - ŷ||² / Σ||y - mean of the train side||² for each multiset of cases: (R, cases) -> (R,)."""
+        constant = weights @ self.constant_errors
+        ratio = np.divide(weights @ self.errors, constant, out=np.full(len(weights), np.nan), where=constant > 0)
+        return 1 - ratio
+
+    def details(self) -> dict[str, Any]:
+        """How many held-out frames were scored."""
+        return {"test_frames": self.frames}
+
+
+class AgreementTask:
+    """R² of a fresh ridge probe from a frozen backbone to each teacher's tokens on held-out cases of a corpus.
+
+    Summary tokens are predicted from summary and mean dense token together, dense tokens cell by cell: the backbone's
+    grid is resampled to the teacher's (bilinear with antialiasing, so a finer grid is averaged).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        corpus = Corpus.open(folder)
+        self._corpus = corpus
+        self.dataset = folder.resolve().name
+        self.data_sha256 = corpus.fingerprint
+        self._train = spread_frames(folder, corpus.clips("train"), TRAIN_FRAMES)
+        self._test = spread_frames(folder, corpus.clips("held_out"), TEST_FRAMES)
+        for side, frames in (("train", self._train), ("held_out", self._test)):
+            if not frames:
+                raise UserError(f"corpus {str(folder)!r} has no {side} clip; teacher_agreement needs both sides")
+        self._cases = {clip.clip_id: clip.case_id for clip in corpus.manifest}
+        self.split = SplitCases(
+            tuple(sorted({self._cases[frame.clip_id] for frame in self._train})),
+            tuple(sorted({self._cases[frame.clip_id] for frame in self._test})),
+            "split of the corpus manifest: train, held_out",
+        )
+        self.frames: Sequence[AnyFrame] = [*self._train, *self._test]
+        self.dense_frames = self.frames
+        self._teachers: dict[str, str] = {}
+
+    def variants(self, backbones: Sequence[Backbone]) -> list[Variant]:
+        """Dense tokens of every teacher, and summaries of those that have one."""
+        teachers = [backbone for backbone in backbones if backbone.role == "teacher"]
+        kinds = [
+            (b.name, kind) for b in teachers for kind in ("summary", "dense") if kind == "dense" or b.summary_width
+        ]
+        return [
+            Variant(f"{kind} tokens of {name}, over the mean of the train side", name, kind) for name, kind in kinds
+        ]
+
+    def predict(
+        self, variant: Variant, probe: str, store: FeatureStore, backbone: str, seed: int
+    ) -> tuple[AgreementPrediction, Chosen]:
+        """Fit on the train side, sum squared errors per held-out case."""
+        inputs, targets, owners = self._tokens(variant, store, backbone, self._train)
+        fitted, chosen = frozen.token_probe(inputs, targets, owners)
+        inputs, wanted, owners = self._tokens(variant, store, backbone, self._test)
+        return self._prediction(((fitted(inputs) - wanted) ** 2).sum(axis=1), wanted, targets, owners), chosen
+
+    def constant(self, variant: Variant, store: FeatureStore) -> AgreementPrediction:
+        """The mean of the train side: R² is 0 by definition."""
+        name = str(variant.teacher)
+        _, targets, _ = self._tokens(variant, store, name, self._train)
+        _, wanted, owners = self._tokens(variant, store, name, self._test)
+        return self._prediction(((targets.mean(axis=0) - wanted) ** 2).sum(axis=1), wanted, targets, owners)
+
+    def test_digests(self) -> Mapping[str, Sequence[str]]:
+        """SHA-256 of the sources of each held-out case, as the manifest has them."""
+        digests: dict[str, dict[str, None]] = defaultdict(dict)
+        for clip in self._corpus.clips("held_out"):
+            digests[clip.case_id][clip.sha256] = None
+        return {case: list(found) for case, found in digests.items()}
+
+    def _prediction(
+        self, errors: np.ndarray, wanted: np.ndarray, targets: np.ndarray, owners: Sequence[str]
+    ) -> AgreementPrediction:
+        positions = np.searchsorted(np.array(self.split.test), np.array(owners))
+        constant = ((targets.mean(axis=0) - wanted) ** 2).sum(axis=1)
+        sums = [np.bincount(positions, weights=rows, minlength=len(self.split.test)) for rows in (errors, constant)]
+        return AgreementPrediction(self.split.test, sums[0], sums[1], len(self._test))
+
+    def _tokens(
+        self, variant: Variant, store: FeatureStore, backbone: str, frames: Sequence[CorpusFrame]
+    ) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Inputs (N, D), targets (N, T) as float64 and the case of each row."""
+        teacher = str(variant.teacher)
+        cases = [self._cases[frame.clip_id] for frame in frames]
+        if variant.tokens == "summary":
+            return store.pooled(backbone, frames), store.summary(teacher, frames).astype(np.float64), cases
+        targets = store.dense(teacher, frames)
+        h, w = targets.shape[2:]
+        inputs = torch.from_numpy(store.dense(backbone, frames))
+        if inputs.shape[2:] != (h, w):
+            inputs = F.interpolate(inputs, size=(h, w), mode="bilinear", align_corners=False, antialias=True)
+        owners = [case for case in cases for _ in range(h * w)]
+        return _rows(inputs.numpy()), _rows(targets).astype(np.float64), owners
+
+
+def spread_frames(folder: Path, clips: Sequence[Clip], most: int) -> list[CorpusFrame]:
+    """At most about `most` frames: every case gives the same number, evenly spaced over its frames (at least one)."""
+    by_case: dict[str, list[CorpusFrame]] = defaultdict(list)
+    for clip in clips:
+        by_case[clip.case_id] += [CorpusFrame(folder, clip.clip_id, position) for position in range(clip.num_frames)]
+    share = -(-most // max(len(by_case), 1))
+    chosen = []
+    for _, frames in sorted(by_case.items()):
+        count = min(share, len(frames))
+        chosen += [frames[int((i + 0.5) * len(frames) / count)] for i in range(count)]
+    return chosen
+
+
+def _rows(dense: np.ndarray) -> np.ndarray:
+    """(N, D, h, w) -> (N * h * w, D)."""
+    return dense.transpose(0, 2, 3, 1).reshape(-1, dense.shape[1])
+
+
+def _find(sources: Sources) -> Path | None:
+    return sources.corpus
+
+
+def _load(sources: Sources) -> LoadedTask:
+    if sources.corpus is None:
+        raise UserError("task 'teacher_agreement' needs a pretraining corpus; give its folder with --corpus")
+    return AgreementTask(sources.corpus)
+
+
+TASKS.register("teacher_agreement")(
+    Task("teacher_agreement", "agreement", METRIC, ("linear",), "corpus (--corpus)", "that of the corpus", _find, _load)
+)

@@ -1,0 +1,64 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evaluation.bootstrap import per_case, point
+from evaluation.features import extract_features
+from evaluation.tasks import TASKS, Sources
+from evaluation.tasks.teacher_agreement import AgreementPrediction, AgreementTask, spread_frames
+from training.corpus import Corpus
+from training.errors import UserError
+
+
+def test_prediction_by_hand() -> None:
+    prediction = AgreementPrediction(("a", "b"), np.array([1.0, 3.0]), np.array([4.0, 4.0]), 10)
+    assert point(prediction) == pytest.approx(0.5)
+    assert per_case(prediction) == {"a": 0.75, "b": 0.25}
+
+
+def test_frames_are_spread_evenly_over_cases(corpus_folder: Path) -> None:
+    clips = Corpus.open(corpus_folder).clips("train")
+    frames = spread_frames(corpus_folder, clips, 9)
+    assert [frame.position for frame in frames] == [1, 3, 5] * 3
+    assert len({frame.clip_id for frame in frames}) == 3
+    assert len(spread_frames(corpus_folder, clips, 1000)) == 18
+    assert spread_frames(corpus_folder, [], 9) == []
+
+
+def test_r2_of_itself_is_one_and_of_noise_is_none(corpus_folder: Path, mean_color: Any) -> None:
+    class Noise(mean_color):  # type: ignore[misc, valid-type]
+        role = "random_init"
+
+        def extract(self, images: np.ndarray) -> Any:
+            plain = super().extract(images)
+            rng = np.random.default_rng(0)
+            return type(plain)(
+                *(rng.standard_normal(part.shape).astype(np.float32) for part in (plain.summary, plain.dense))
+            )
+
+    backbones = [mean_color("teacher"), Noise("noise")]
+    task = AgreementTask(corpus_folder)
+    store = extract_features(backbones, task.frames, task.dense_frames, 64, memory_limit=1)
+    variants = task.variants(backbones)
+    assert [(variant.teacher, variant.tokens) for variant in variants] == [("teacher", "summary"), ("teacher", "dense")]
+    for variant in variants:
+        itself, chosen = task.predict(variant, "linear", store, "teacher", 0)
+        assert point(itself) > 0.95
+        assert chosen.chosen_on == "train folds by case"
+        assert point(task.predict(variant, "linear", store, "noise", 0)[0]) < 0.2
+        assert point(task.constant(variant, store)) == 0
+    assert task.split.train == ("corpus0", "corpus1", "corpus2")
+    assert task.split.test == ("corpus3", "corpus4")
+
+
+def test_a_teacher_without_summary_has_dense_tokens_only(corpus_folder: Path, mean_color: Any) -> None:
+    teacher = mean_color("dense only")
+    teacher.summary_width = 0
+    assert [variant.tokens for variant in AgreementTask(corpus_folder).variants([teacher])] == ["dense"]
+
+
+def test_needs_a_corpus() -> None:
+    with pytest.raises(UserError, match="task 'teacher_agreement' needs a pretraining corpus; give its folder"):
+        TASKS.get("teacher_agreement").load(Sources((), None))

@@ -1,0 +1,116 @@
+"""Names are inert, numbers read well, and what no record holds cannot be rendered."""
+
+import pytest
+from jinja2 import DictLoader
+from markdown_it import MarkdownIt
+
+from hub_cards.rendering import (
+    Verbatim,
+    breakable,
+    code_span,
+    count,
+    duration,
+    html_environment,
+    link,
+    markdown_environment,
+    markdown_text,
+    render,
+    score,
+    signed,
+    signed_span,
+    span,
+)
+from training.errors import UserError
+
+GITHUB = MarkdownIt("gfm-like", {"html": True, "linkify": False})
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</td></tr></table><img src=x onerror=alert(1)>",
+    "[click](javascript:alert(1))",
+    "![x](http://example.org/p.png)",
+    "a | b | c",
+    "`code` and ``more``",
+    "**bold** _em_ ~~gone~~ __init__",
+    "# heading",
+    "- item",
+    "1. item",
+    "line\nbreak\r\n\n<b>",
+    "&lt;b&gt; &copy; &#60;",
+    "$$x^2$$",
+    "back\\slash \\| pipe",
+    "---",
+    "<https://example.org>",
+    "right\u202eleft",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_markdown_shows_a_name_and_nothing_of_it_acts(text):
+    cells = f"| {markdown_text(text)} | {code_span(text)} |"
+    page = GITHUB.render(f"| head | next |\n|---|---|\n{cells}\n\n{markdown_text(text)}\n")
+    assert page.count("<td>") == 2
+    assert page.count("<tr>") == 2
+    for element in ("<script", "<img", "<a ", "<strong", "<em", "<s>", "<h1", "<h2", "<ul", "<ol", "<hr", "<b>"):
+        assert element not in page
+    assert page.count("<p>") == 1
+
+
+@pytest.mark.parametrize("text", ["efficientnet_lite0", "CC BY-NC-SA 4.0", "0.375", "-0.1", "a/b/c.mp4", "1.5 s"])
+def test_ordinary_names_stay_readable_in_the_source(text):
+    assert markdown_text(text) == text
+
+
+def test_only_addresses_of_known_sites_become_links():
+    assert link("https://huggingface.co/facebook/dinov2-small") == "<https://huggingface.co/facebook/dinov2-small>"
+    assert not link("https://example.org/x").startswith("<")
+    assert not link("https://huggingface.co/x><script>").startswith("<https")
+    assert not link("javascript:alert(1)").startswith("<")
+
+
+def test_verbatim_text_is_not_escaped_twice():
+    assert markdown_text(markdown_text("a|b")) == "a\\|b"
+    assert markdown_text(Verbatim("**b**")) == "**b**"
+
+
+@pytest.mark.parametrize("environment", [markdown_environment(), html_environment()])
+def test_a_missing_figure_is_an_error(environment):
+    environment.loader = DictLoader({"card": "value {{ accuracy }}", "deep": "{{ row.accuracy | score }}"})
+    with pytest.raises(UserError, match=r"card: 'accuracy' is undefined; every figure must come from a record"):
+        render(environment, "card", {})
+    with pytest.raises(UserError, match="no attribute 'accuracy'"):
+        render(environment, "deep", {"row": {}})
+
+
+def test_html_escapes_every_value():
+    environment = html_environment()
+    environment.loader = DictLoader({"page": '<i title="{{ a }}">{{ a }}</i>'})
+    page = render(environment, "page", {"a": "\"><script>'\u202e"})
+    assert page == '<i title="&#34;&gt;&lt;script&gt;&#39;">&#34;&gt;&lt;script&gt;&#39;</i>'
+
+
+def test_names_break_where_words_end():
+    assert breakable("a_b/c-d<i>") == "a_<wbr>b/<wbr>c-<wbr>d&lt;i&gt;"
+    assert breakable("__init__.py") == "__<wbr>init__<wbr>.py"
+
+
+def test_number_formats():
+    assert score(0.5) == "0.500"
+    assert score(-0.1234) == "−0.123"
+    assert score(float("nan")) == "undefined"
+    assert signed(0.05) == "+0.050"
+    assert signed(-0.05) == "−0.050"
+    assert signed(None) == "–"
+    assert signed(-0.0001) == "0.000"
+    assert score(-0.0001) == "0.000"
+    assert span((0.1, 0.25)) == "0.100 to 0.250"
+    assert span(None) == "–"
+    assert signed_span((-0.1, 0.25)) == "−0.100 to +0.250"
+    assert count(1234567) == "1,234,567"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3.25, "3.2 s"), (59.6, "1 min 0 s"), (75, "1 min 15 s"), (3725, "1 h 2 min"), (90000, "25 h 0 min")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
