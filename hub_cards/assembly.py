@@ -54,4 +54,6 @@ def _draw(run: Run, corpus: Corpus, teacher: str | None) -> DensePicture | None:
         if loaded.identity()["weights_sha256"] not in {each.weights_sha256 for each in run.teachers}:
             names = ", ".join(each.name for each in run.teachers)
             raise UserError(f"--teacher {teacher!r} did not teach this model; its teachers are {names}")
+        if loaded.dense_width is None:
+            raise UserError(f"--teacher {teacher!r} gives no dense tokens, so there is nothing of it to show")
     return dense_pca_picture(run.hub, corpus, loaded, seed=run.fact("settings", "seed"))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
@@ -13,7 +12,7 @@ from hub_cards.corpus_facts import CorpusFacts
 from hub_cards.hub_folder import PICTURE
 from hub_cards.licences import DerivedLicence, derive
 from hub_cards.rendering import duration, markdown_environment, render
-from hub_cards.results import ResultTable, cautions, comparisons, eval_results
+from hub_cards.results import ResultTable, by_task, cautions, comparisons, eval_results
 from hub_cards.run_records import Run, lookup, read_json
 
 TEMPLATE = "model_card.md.jinja"
@@ -82,7 +81,7 @@ def _facts(inputs: CardInputs, licence: DerivedLicence) -> dict[str, Any]:
         "picture": None if inputs.picture_note is None else {"file": PICTURE, "note": inputs.picture_note},
         "training": training_facts(run),
         "agreement": run.held_out(),
-        "tasks": [(name, list(own)) for name, own in groupby(inputs.results, key=lambda table: table.head.task)],
+        "tasks": by_task(inputs.results),
         "findings": [*comparisons(inputs.results), *cautions(inputs.results)],
         "standing_limits": _STANDING_LIMITS,
         "licence": licence,

@@ -4,7 +4,6 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from PIL import Image
@@ -15,7 +14,7 @@ from hub_cards.curves import agreement_charts, loss_chart, teacher_colors
 from hub_cards.hub_folder import MARKER, PICTURE, read_marker, refuse_machine_paths
 from hub_cards.model_card import environment, model_name, training_facts, weights_licence
 from hub_cards.rendering import html_environment, render
-from hub_cards.results import ResultTable, cautions, read_results, short_variant, varied_tasks, verdict
+from hub_cards.results import ResultTable, by_task, cautions, read_results, short_variant, varied_tasks, verdict
 from hub_cards.run_records import Run, lookup, read_run
 from training.corpus.corpus import Corpus
 from training.corpus.manifest import Drop
@@ -118,7 +117,7 @@ def report_page(run: Run, results: Sequence[ResultTable], corpus: Corpus, counte
             "cautions": cautions(results),
             "picture_note": lookup(read_marker(hub), ("picture_note",), MARKER),
             "picture": data_address(picture.read_bytes(), "image/png") if picture.is_file() else None,
-            "tasks": [(name, list(own)) for name, own in groupby(results, key=lambda table: table.head.task)],
+            "tasks": by_task(results),
             "bars": bars,
             "agreement": run.held_out(),
             "colors": teacher_colors(run),

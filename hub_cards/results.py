@@ -69,6 +69,14 @@ def _result_table(rows: list[TableRow], records: list[ResultRecord], path: Path)
     return ResultTable(tuple(rows), tuple(by_name[name] for name in names), tuple(warnings(rows)))
 
 
+def by_task(results: Sequence[ResultTable]) -> list[tuple[str, list[ResultTable]]]:
+    """Tables of each task together, tasks as they first appear."""
+    groups: dict[str, list[ResultTable]] = {}
+    for table in results:
+        groups.setdefault(table.head.task, []).append(table)
+    return list(groups.items())
+
+
 def eval_results(results: Sequence[ResultTable]) -> list[EvalResult]:
     """The student's numbers as `model-index` metadata, each with protocol, interval and floors beside it."""
     entries = []

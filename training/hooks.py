@@ -138,7 +138,7 @@ class Hooks:
             if number == len(self._held_out_targets):
                 # Teachers are frozen and these frames never change: ask once.
                 self._held_out_targets.append(self.objective.targets(images))
-            self.objective(images, meter, self._held_out_targets[number])
+            self.objective(images, self._held_out_targets[number], meter)
         self.objective.student.train()
         rows = meter.rows()
         self._write(step, "held_out", rows, [])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ class DataConfig:
     frames_per_clip: int = 2  # frames of one clip that share a view; 1 draws every frame alone
     shuffle_block: int = 64  # neighbouring groups kept together on disk reads; larger reads more sequentially
     shuffle_window: int = 32  # blocks mixed with each other; window * block groups are shuffled as one
+    views_per_frame: int = 0  # 0 draws new views every epoch; K repeats K fixed ones, whose targets are remembered
+    target_memory_gb: float = 2.0  # main memory for the targets of fixed views; what does not fit is asked again
     workers: int = 0  # loader processes; they do not change what is drawn
     held_out_frames: int = 128  # frames of held-out cases that the agreement with teachers is measured on
     views: ViewConfig = field(default_factory=ViewConfig)
@@ -30,8 +33,9 @@ class DataConfig:
         for name in ("frames_per_clip", "shuffle_block", "shuffle_window", "held_out_frames"):
             if getattr(self, name) < 1:
                 raise UserError(f"data.{name} must be at least 1, got {getattr(self, name)}")
-        if self.workers < 0:
-            raise UserError(f"data.workers must not be negative, got {self.workers}")
+        for name in ("workers", "views_per_frame", "target_memory_gb"):
+            if getattr(self, name) < 0:
+                raise UserError(f"data.{name} must not be negative, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,15 @@ def epoch_order(count: int, seed: int, epoch: int, block: int, window: int) -> n
     return np.concatenate(parts)
 
 
+class ViewBatch(NamedTuple):
+    """Views in [0, 1], float32 `(B, 3, V, V)`, and the number of each, int64 `(B,)`: equal numbers, equal views."""
+
+    images: Tensor
+    numbers: Tensor
+
+
 class TrainingViews(Dataset):
-    """Sample number -> views of one group of frames, float32 `(k, 3, size, size)` in [0, 1], epoch after epoch."""
+    """Sample number -> the views of one group of frames, epoch after epoch."""
 
     def __init__(self, corpus: Corpus, config: DataConfig, size: int, seed: int) -> None:
         self.corpus, self.config, self.size, self.seed = corpus, config, size, seed
@@ -94,30 +105,33 @@ class TrainingViews(Dataset):
         self.groups = group_frames(self.clips, config.frames_per_clip)
         self._order: tuple[int, np.ndarray] | None = None
 
-    def _group(self, sample: int) -> tuple[int, tuple[FrameRef, ...]]:
+    def _locate(self, sample: int) -> tuple[int, int]:
+        """Epoch and group number of a sample."""
         epoch, position = divmod(sample, len(self.groups))
         if self._order is None or self._order[0] != epoch:
-            order = epoch_order(
-                len(self.groups), self.seed, epoch, self.config.shuffle_block, self.config.shuffle_window
-            )
-            self._order = (epoch, order)
-        return epoch, self.groups[self._order[1][position]]
+            block, window = self.config.shuffle_block, self.config.shuffle_window
+            self._order = (epoch, epoch_order(len(self.groups), self.seed, epoch, block, window))
+        return epoch, int(self._order[1][position])
 
-    def __getitem__(self, sample: int) -> Tensor:
-        epoch, group = self._group(sample)
+    def __getitem__(self, sample: int) -> ViewBatch:
+        epoch, number = self._locate(sample)
+        # Which of its views a group shows: a new one each epoch, or one of K in turn.
+        turn = epoch % self.config.views_per_frame if self.config.views_per_frame else epoch
+        group = self.groups[number]
         views: list[Tensor] = []
-        for number in dict.fromkeys(ref.clip for ref in group):
-            frames = self.corpus.read(self.clips[number], [ref.position for ref in group if ref.clip == number])
-            state = np.random.SeedSequence([self.seed, epoch, sample, number]).generate_state(1, np.uint64)
+        for clip in dict.fromkeys(ref.clip for ref in group):
+            frames = self.corpus.read(self.clips[clip], [ref.position for ref in group if ref.clip == clip])
+            state = np.random.SeedSequence([self.seed, turn, number, clip]).generate_state(1, np.uint64)
             generator = torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
             views.append(training_view(frames, self.size, self.config.views, generator))
-        return torch.cat(views)
+        first = (turn * len(self.groups) + number) * len(group)
+        return ViewBatch(torch.cat(views), torch.arange(first, first + len(group)))
 
 
 def training_batches(
     views: TrainingViews, first_step: int, steps: int, groups_per_batch: int, rank: int, world_size: int
-) -> Iterator[Tensor]:
-    """Batches of steps `first_step` to `steps - 1` for one rank: float32 `(groups * k, 3, size, size)` in [0, 1].
+) -> Iterator[ViewBatch]:
+    """Batches of steps `first_step` to `steps - 1` for one rank, each of `groups_per_batch` groups of k frames.
 
     Step s of rank r takes samples (s * world_size + r) * groups_per_batch onwards, whatever ran before.
     """
@@ -129,11 +143,15 @@ def training_batches(
         views,
         batch_sampler=batches,  # type: ignore[arg-type]
         num_workers=views.config.workers,
-        collate_fn=torch.cat,
+        collate_fn=_join,
         # Its own generator: starting the iterator would otherwise draw from the global one and shift dropout on resume.
         generator=torch.Generator().manual_seed(0),
     )
     yield from loader
+
+
+def _join(groups: list[ViewBatch]) -> ViewBatch:
+    return ViewBatch(torch.cat([group.images for group in groups]), torch.cat([group.numbers for group in groups]))
 
 
 def held_out_views(corpus: Corpus, count: int, size: int) -> Tensor:

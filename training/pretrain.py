@@ -20,6 +20,7 @@ from training.objectives.distillation import DistillationObjective
 from training.optimization import build_optimizer, learning_rate
 from training.run_folder import RunFolder
 from training.settings import PretrainConfig
+from training.target_memory import TargetMemory
 from training.teachers import load_teacher
 
 
@@ -40,21 +41,24 @@ def main() -> None:
     run.begin(config, {"teachers.json": objective.describe_teachers(), "corpus.json": describe_corpus(corpus)})
     print_banner(config, accelerator, objective, views)
 
+    memory = round(config.data.target_memory_gb * 1e9) if config.data.views_per_frame else 0
+    targets = TargetMemory(objective.targets, memory)
     step, seconds = 0, 0.0
     if checkpoint is not None:
         step, seconds = restore_checkpoint(checkpoint, objective, optimizer)
         accelerator.print(f"resuming at step {step}")
     else:
-        calibrate(config, accelerator, objective, views)
+        calibrate(config, accelerator, objective, views, targets)
     model, optimizer = accelerator.prepare(objective, optimizer)
     hooks = Hooks(config, accelerator, run, objective, optimizer, held_out)
     hooks.begin(step, seconds)
-    for images in training_batches(
+    for images, numbers in training_batches(
         views, step, config.max_steps, config.batch_size, accelerator.process_index, accelerator.num_processes
     ):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config.optimizer, config.schedule_steps, config.frames_per_step)
-        losses = model(images.to(accelerator.device), hooks.meter)
+        images = images.to(accelerator.device)
+        losses = model(images, targets(images, numbers), hooks.meter)
         loss = torch.stack(list(losses.values())).sum()
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm or float("inf"))
@@ -110,13 +114,17 @@ def build(config: PretrainConfig, accelerator: Accelerator) -> tuple[Distillatio
 
 
 def calibrate(
-    config: PretrainConfig, accelerator: Accelerator, objective: DistillationObjective, views: TrainingViews
+    config: PretrainConfig,
+    accelerator: Accelerator,
+    objective: DistillationObjective,
+    views: TrainingViews,
+    targets: TargetMemory,
 ) -> None:
     """Fix the normalisers on the first training views, the same ones on every process."""
     count = -(-config.distillation.calibration_frames // (config.batch_size * config.data.frames_per_clip))
     batches = training_batches(views, 0, count, config.batch_size, rank=0, world_size=1)
     bar = tqdm(batches, "calibrating", total=count, unit="batch", disable=not accelerator.is_main_process)
-    objective.calibrate(batch.to(accelerator.device) for batch in bar)
+    objective.calibrate(targets(batch.images.to(accelerator.device), batch.numbers) for batch in bar)
 
 
 def print_banner(

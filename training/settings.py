@@ -15,6 +15,7 @@ class StudentConfig:
 
     size: str = "small"  # nano | tiny | small | base | large
     image_size: int = 224  # pixels of the square training input; a multiple of the patch
+    layerscale_value: float = 0.1  # start of LayerScale; 1.0 learns faster in short runs of shallow students
     drop_path_rate: float = 0.0  # stochastic depth; distillation on much data needs none
     num_summary_tokens: int = 1  # one summary token shared by all teachers
 
@@ -30,6 +31,7 @@ class StudentConfig:
         return ZenConfig.from_size(
             self.size,
             image_size=self.image_size,
+            layerscale_value=self.layerscale_value,
             drop_path_rate=self.drop_path_rate,
             num_summary_tokens=self.num_summary_tokens,
         )

@@ -69,6 +69,7 @@ def test_metadata_is_what_the_hub_reads(made):
         "- No difference from color histogram is shown: presence_synthetic",
         "**cc-by-4.0**, because cc-by-4.0 is the most restrictive licence among the inputs: corpus source videos.",
         "| benchmark | scikit-learn 1.9.1, torch 2.14.1; on cpu |",
+        "Test cases: folders train and test of the dataset. Test files that are in the pretraining corpus: 0.",
         "eprint = {2602.13633}",
     ],
 )
@@ -179,9 +180,19 @@ def test_user_errors(files, monkeypatch):
     monkeypatch.setattr(assembly, "load_teacher", lambda name: StrangeTeacher())
     with pytest.raises(UserError, match="--teacher 'x' did not teach this model; its teachers are efficientnet_lite0"):
         main(files.card("--corpus", str(files.corpus), "--teacher", "x"))
+    monkeypatch.setattr(assembly, "load_teacher", lambda name: SummaryTeacher())
+    with pytest.raises(UserError, match="--teacher 'x' gives no dense tokens"):
+        main(files.card("--corpus", str(files.corpus), "--teacher", "x"))
     assert not files.output.exists()
 
 
 class StrangeTeacher:
     def identity(self):
         return {"weights_sha256": "c" * 64}
+
+
+class SummaryTeacher:
+    dense_width = None
+
+    def identity(self):
+        return {"weights_sha256": "a" * 64}

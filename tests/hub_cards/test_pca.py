@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from hub_cards.pca import CELL_WIDTH, GAP, HEADER, compose, dense_pca_picture, legal_size, pca_colors
 from training.corpus.corpus import Corpus
+from training.teachers import TeacherOutput, TeacherSpec
 
 
 def test_components_come_in_the_order_of_their_variance_with_fixed_signs():
@@ -54,6 +56,13 @@ def test_rows_keep_the_aspect_ratio_of_their_frame():
     assert picture.size == (2 * CELL_WIDTH + GAP, HEADER + 160 + GAP + 320)
 
 
+def test_long_names_stay_inside_their_column():
+    image, colors = np.zeros((20, 20, 3), np.uint8), np.zeros((2, 2, 3))
+    picture = compose([image], {"teacher " + "long_name_" * 20: [colors], "x": [colors]})
+    gap = np.asarray(picture)[:HEADER, 2 * CELL_WIDTH + GAP : 2 * (CELL_WIDTH + GAP)]
+    assert (gap == 255).all()
+
+
 def test_picture_of_a_model_is_the_same_at_every_call(files):
     corpus = Corpus.open(files.corpus)
     first = dense_pca_picture(files.run / "hub", corpus, frames=3)
@@ -69,6 +78,45 @@ def test_picture_of_a_model_is_the_same_at_every_call(files):
     pixels = np.asarray(first.image)
     student, random = (pixels[HEADER:, start : start + CELL_WIDTH] for start in (328, 656))
     assert not np.array_equal(student, random)
+
+
+class FakeTeacher:
+    """Dense tokens are the mean color of each 32 px cell and its square; remembers which sizes it was asked for."""
+
+    def __init__(self, fixed_size=None) -> None:
+        self.sizes: set[tuple[int, int]] = set()
+        self.spec = TeacherSpec(
+            name="tiny",
+            repo="tiny",
+            kind="map",
+            summary="none",
+            dense=True,
+            patch_size=32,
+            min_size=64,
+            max_size=320,
+            size_multiple=32,
+            roles=("dense",),
+            licence="mit",
+            source="a test",
+            fixed_size=fixed_size,
+        )
+
+    def __call__(self, images, size):
+        assert images.shape == (1, 3, *size)
+        assert 0 <= images.min() <= images.max() <= 1
+        self.sizes.add(size)
+        cells = torch.nn.functional.avg_pool2d(images, 32)
+        return TeacherOutput(summary=None, dense=torch.cat([cells, cells**2], dim=1))
+
+
+@pytest.mark.parametrize(("fixed_size", "size"), [(None, (320, 320)), ((128, 96), (128, 96))])
+def test_a_teacher_is_shown_at_its_nearest_legal_size(files, fixed_size, size):
+    teacher = FakeTeacher(fixed_size)
+    picture = dense_pca_picture(files.run / "hub", Corpus.open(files.corpus), teacher, frames=2)
+    assert picture is not None
+    assert picture.columns == ("student", "random init", "teacher tiny")
+    assert picture.image.size[0] == 4 * CELL_WIDTH + 3 * GAP
+    assert teacher.sizes == {size}
 
 
 def test_no_held_out_case_no_picture(files):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub_cards.results import cautions, comparisons, eval_results, read_results
+from hub_cards.results import by_task, cautions, comparisons, eval_results, read_results
 from hub_cards.run_records import read_run
 from training.errors import UserError
 
@@ -87,6 +87,16 @@ def test_findings_of_a_single_case_and_of_overlap(files, weights):
     results = read_results(files.results, weights)
     assert "4 test files were in the pretraining corpus" in cautions(results)[0]
     assert comparisons(results)[0].startswith("No interval, so nothing is shown against random init (a single test")
+
+
+def test_tables_of_one_task_stay_together_in_any_order_of_the_file(files, weights):
+    records = files.records()
+    files.write_records(records[:5] + records[10:] + records[5:10])
+    grouped = by_task(read_results(files.results, weights))
+    assert [(name, [table.head.probe for table in own]) for name, own in grouped] == [
+        ("presence_synthetic", ["knn", "linear"]),
+        ("segmentation_synthetic", ["linear"]),
+    ]
 
 
 def test_variants_of_one_task_are_told_apart(files, weights):

@@ -83,7 +83,7 @@ def test_a_window_stays_among_its_blocks() -> None:
 
 def test_an_epoch_shows_every_frame_once() -> None:
     views = TrainingViews(FakeCorpus([4, 6, 2], []), plain_config(), size=16, seed=1)
-    seen = [i for batch in training_batches(views, 0, 3, 2, 0, 1) for i in identities(batch)]
+    seen = [i for batch in training_batches(views, 0, 3, 2, 0, 1) for i in identities(batch.images)]
     assert sorted(seen) == sorted(10 * c + p for c, n in enumerate([4, 6, 2]) for p in range(n))
 
 
@@ -94,8 +94,9 @@ def test_resuming_continues_the_same_sequence_with_and_without_workers() -> None
     workers = list(training_batches(TrainingViews(corpus, plain_config(workers=1), 16, 1), 4, 9, 2, 0, 1))
     assert len(resumed) == 5
     for a, b, c in zip(whole[4:], resumed, workers, strict=True):
-        assert torch.equal(a, b)
-        assert torch.equal(a, c)
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.images, c.images)
+        assert torch.equal(a.numbers, b.numbers)
 
 
 def test_two_ranks_share_what_one_rank_of_twice_the_batch_sees() -> None:
@@ -103,7 +104,7 @@ def test_two_ranks_share_what_one_rank_of_twice_the_batch_sees() -> None:
     both = [list(training_batches(views, 0, 3, 2, rank, 2)) for rank in (0, 1)]
     one = list(training_batches(views, 0, 3, 4, 0, 1))
     for step in range(3):
-        assert torch.equal(torch.cat([both[0][step], both[1][step]]), one[step])
+        assert torch.equal(torch.cat([both[0][step].images, both[1][step].images]), one[step].images)
 
 
 def test_drawing_batches_leaves_the_global_generator_alone() -> None:
@@ -118,11 +119,29 @@ def test_drawing_batches_leaves_the_global_generator_alone() -> None:
 def test_views_of_one_clip_are_shared_and_change_with_the_epoch() -> None:
     config = DataConfig(corpus="x", frames_per_clip=2)
     views = TrainingViews(FakeCorpus([2], []), config, 16, 0)
-    first, second = views[0], views[1]
+    first, second = views[0].images, views[1].images
     assert first.shape == (2, 3, 16, 16)
     # Frames 0 and 1 differ by one gray level: under one shared color change their difference stays flat.
     assert (first[1] - first[0]).std() < 1e-3
     assert not torch.equal(first, second)
+
+
+def test_fixed_views_come_back_in_turn() -> None:
+    corpus = FakeCorpus([4], [])
+    views = TrainingViews(corpus, DataConfig(corpus="x", frames_per_clip=2, views_per_frame=2), 16, 0)
+    seen: dict[int, torch.Tensor] = {}
+    for sample in range(12):
+        batch = views[sample]
+        for image, number in zip(batch.images, batch.numbers.tolist(), strict=True):
+            assert torch.equal(seen.setdefault(number, image), image)
+    # 4 frames x 2 views, and the two views of a frame differ
+    assert sorted(seen) == list(range(8))
+    assert not torch.equal(seen[0], seen[4])
+
+
+def test_new_views_every_epoch_have_new_numbers() -> None:
+    views = TrainingViews(FakeCorpus([2], []), plain_config(), 16, 0)
+    assert [views[sample].numbers.tolist() for sample in range(3)] == [[0, 1], [2, 3], [4, 5]]
 
 
 def test_held_out_views_spread_over_clips() -> None:

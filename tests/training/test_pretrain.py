@@ -14,7 +14,8 @@ from transformers import AutoImageProcessor, AutoModel
 import modeling_zen  # noqa: F401  (registers the Auto classes)
 from training import pretrain
 
-STEPS = 6
+# Epochs of 5 x 8 train frames - the held-out ones - are 16 groups of two: 12 steps come back to remembered views.
+STEPS = 12
 
 
 def words(corpus: Path, teachers: dict[str, Path], out: Path, *more: str) -> list[str]:
@@ -29,6 +30,7 @@ def words(corpus: Path, teachers: dict[str, Path], out: Path, *more: str) -> lis
         "distillation.calibration_frames=32",
         "data.held_out_frames=4",
         "batch_size=2",
+        "data.views_per_frame=1",
         f"max_steps={STEPS}",
         "log.every=2",
         "log.eval_every=3",
@@ -58,7 +60,7 @@ def test_leaves_exactly_the_promised_files(finished: Path) -> None:
     assert {path.name for path in finished.iterdir()} == {
         "config.yaml", "teachers.json", "corpus.json", "log.jsonl", "run.json", "tensorboard", "checkpoints", "hub"
     }  # fmt: skip
-    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
+    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["step-00000010", "step-00000012"]
     assert {"config.json", "model.safetensors", "preprocessor_config.json", "teachers.json", "training.json"} < {
         path.name for path in (finished / "hub").iterdir()
     }
@@ -76,16 +78,16 @@ def test_hub_folder_loads_with_auto_classes(finished: Path) -> None:
 def test_log_holds_every_teacher_on_both_splits(finished: Path) -> None:
     rows = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     held_out = [row for row in rows if row["split"] == "held_out"]
-    assert sorted({row["step"] for row in held_out}) == [0, 3, 6]
-    for step in (0, 3, 6):
+    assert sorted({row["step"] for row in held_out}) == [0, 3, 6, 9, 12]
+    for step in (0, 3, 6, 9, 12):
         pairs = {(row["teacher"], row["tokens"]) for row in held_out if row["step"] == step}
         assert pairs == {("vit", "summary"), ("vit", "dense"), ("cnn", "summary"), ("cnn", "dense")}
     assert all({"loss", "constant_loss", "cosine", "explained_variance"} <= row.keys() for row in held_out)
     totals = [row for row in rows if "loss_total" in row]
-    assert [row["step"] for row in totals] == [2, 4, 6]
+    assert [row["step"] for row in totals] == [2, 4, 6, 8, 10, 12]
     run_facts = json.loads((finished / "run.json").read_text())
     assert run_facts["frames_seen"] == STEPS * 4
-    assert run_facts["held_out"] == [row for row in held_out if row["step"] == 6]
+    assert run_facts["held_out"] == [row for row in held_out if row["step"] == STEPS]
 
 
 def test_published_files_name_no_folder_of_this_machine(finished: Path, tiny_corpus: Path) -> None:
@@ -121,7 +123,7 @@ def test_killed_in_the_middle_and_repeated_is_bit_equal(
     assert weights(out).keys() == weights(finished).keys()
     assert all(torch.equal(value, weights(finished)[name]) for name, value in weights(out).items())
     mine, other = (
-        torch.load(folder / "checkpoints" / "step-00000006" / "trainer_state.pt", weights_only=True)
+        torch.load(folder / "checkpoints" / "step-00000012" / "trainer_state.pt", weights_only=True)
         for folder in (out, finished)
     )
     flat_mine, flat_other = (torch.utils._pytree.tree_leaves(state) for state in (mine, other))
@@ -166,11 +168,14 @@ def test_nan_stops_the_run_and_keeps_the_batch(
         ),
         ("teachers.vit.repo=dinov2-smal", r"dinov2-smal.*Did you mean .dinov2-small"),
         ("data.corpus=/nowhere", r"corpus folder '/nowhere' does not exist"),
-        ("student.image_size=33", r"student: image_size: .* 33 x 33 pixels .* patches of 16 pixels: .*nearest: 32 or 48"),
+        (
+            "student.image_size=33",
+            r"student: image_size: .* 33 x 33 pixels .* patches of 16 pixels: .*nearest: 32 or 48",
+        ),
         ("student.size=huge", r"student: .*huge.*base"),
         ("num_processes=2", r"num_processes=2 was asked for, but 1 process\(es\) run"),
         ("max_steps=0", r"max_steps must be at least 1, got 0"),
-        ("optimizer.schedule_steps=3", r"max_steps=6 goes past optimizer\.schedule_steps=3"),
+        ("optimizer.schedule_steps=3", r"max_steps=12 goes past optimizer\.schedule_steps=3"),
         ("mixed_precision=fp8", r"mixed_precision must be no, bf16 or fp16, got 'fp8'"),
         ("log.keep_last=0", r"log\.keep_last must be at least 1, got 0"),
     ],
@@ -209,7 +214,7 @@ def test_damaged_checkpoint_is_named_and_left_alone(
     tiny_teachers: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    file = copy_of_run / "checkpoints" / "step-00000006" / "model" / "model.safetensors"
+    file = copy_of_run / "checkpoints" / "step-00000012" / "model" / "model.safetensors"
     tensors = load_file(file)
     expected = {
         "missing": r"does not fit this model: missing norm\.weight$",

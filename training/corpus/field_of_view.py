@@ -22,7 +22,7 @@ class FieldOfViewSettings:
     max_border: float = 32.0  # gray levels; a "border" brighter than this is dark tissue and is not cut
     min_margin: float = 0.015  # of the side; thinner margins stay, they cost less than a wrong cut
     min_size: float = 0.2  # of the side; a smaller "field of view" is a light in the dark, nothing is cut
-    flatness: float = 4.0  # gray levels around a margin's median; borders vary by 1 to 3, dark tissue by more
+    flatness: float = 6.0  # gray levels around a margin's median; genuine borders vary by 1 to 5, dark tissue by more
     flat_fraction: float = 0.85  # of a margin's pixels that must be so flat for it to be cut
 
 

@@ -56,7 +56,7 @@ class Plan:
 
 
 class DistillationObjective(nn.Module):
-    """`forward(images) -> {"<teacher>/<tokens>": weighted loss}`; it carries the student, so one module is trained.
+    """`forward(images, targets) -> {"<teacher>/<tokens>": loss}`; trains the student inside.
 
     The teachers are held outside the module tree on purpose: they have no entry in any state dict and no parameter of
     theirs can reach an optimiser.
@@ -136,18 +136,16 @@ class DistillationObjective(nn.Module):
     def forward(
         self,
         images: Tensor,
+        targets: Mapping[str, TeacherOutput],
         meter: AgreementMeter | None = None,
-        targets: Mapping[str, TeacherOutput] | None = None,
     ) -> dict[str, Tensor]:
         """Named losses of one batch, each already weighted and averaged over images.
 
         Args:
-            images: views in [0, 1], float32 `(B, 3, V, V)`, the same for the student and every teacher.
+            images: views in [0, 1], float32 `(B, 3, V, V)`.
+            targets: what `targets` answers for the same images.
             meter: where agreements are counted, if anywhere.
-            targets: the teachers' outputs for these images when they are at hand; otherwise the teachers run.
         """
-        if targets is None:
-            targets = self.targets(images)
         pixels = images
         if images.shape[-1] != self.image_size:
             pixels = F.interpolate(
@@ -181,12 +179,12 @@ class DistillationObjective(nn.Module):
                     )
 
     @torch.no_grad()
-    def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Fix every normaliser from `batches` of views `(B, 3, V, V)`; must run before the first step of a new run."""
-        for images in batches:
-            for name, target in self.targets(images).items():
-                for tokens in self.plans[name].weights:
-                    self.branch(name, tokens).observe(getattr(target, tokens))
+    def calibrate(self, batches: Iterable[Mapping[str, TeacherOutput]]) -> None:
+        """Fix every normaliser from the teachers' outputs for some batches, before the first step of a new run."""
+        for targets in batches:
+            for name, plan in self.plans.items():
+                for tokens in plan.weights:
+                    self.branch(name, tokens).observe(getattr(targets[name], tokens))
         for name, plan in self.plans.items():
             for tokens in plan.weights:
                 self.branch(name, tokens).freeze()
