@@ -31,14 +31,18 @@ $(VENV)/.dev-installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) --editable ".[dev]"
 	touch $@ $(VENV)/.demo-installed
 
+# glibc gives large buffers back to the system after every batch; keeping them makes CPU inference up to 1.5 times faster.
+demo: export MALLOC_TOP_PAD_ := 268435456
+demo: export MALLOC_MMAP_THRESHOLD_ := 4294967296
+demo: export MALLOC_TRIM_THRESHOLD_ := 4294967296
 # The same commands a user types; without DATA they run on rendered clips.
 demo: $(VENV)/.demo-installed
 ifeq ($(DATA),)
 	$(BIN)/python -m training.corpus.synthetic "$(OUT)/synthetic"
 endif
-	$(BIN)/python -m training.curate "$(DEMO_DATA)" "$(OUT)/corpus"
+	$(BIN)/python -m training.curate "$(DEMO_DATA)" "$(OUT)/corpus" $(if $(DATA),,licence=apache-2.0)
 	$(BIN)/python -m training.teachers prepare efficientnet_lite0 efficientnet_lite2 --output "$(OUT)/teachers"
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 		-m training.pretrain --config training/recipes/demo.yaml \
 		data.corpus="$(OUT)/corpus" output_dir="$(OUT)/pretrain" \
 		teachers.efficientnet_lite0.repo="$(OUT)/teachers/efficientnet_lite0" \

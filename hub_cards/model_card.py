@@ -93,7 +93,8 @@ def _facts(inputs: CardInputs, licence: DerivedLicence) -> dict[str, Any]:
 def training_facts(run: Run) -> list[tuple[str, str]]:
     """What was trained, for how long and on what, as pairs of text."""
     batch, per_clip = run.fact("settings", "batch_size"), run.fact("settings", "data", "frames_per_clip")
-    processes = run.fact("hardware", "processes")
+    processes, threads = run.fact("hardware", "processes"), run.fact("hardware", "threads")
+    hardware = f"{run.fact('hardware', 'device')}, {processes} process{'es' if processes != 1 else ''}"
     return [
         ("student", f"ZEN {run.fact('settings', 'student', 'size')}, {run.fact('parameters', 'student'):,} parameters"),
         ("heads, used in training only", f"{run.fact('parameters', 'heads'):,} parameters"),
@@ -101,7 +102,7 @@ def training_facts(run: Run) -> list[tuple[str, str]]:
         ("frames seen", f"{run.fact('frames_seen'):,} ({batch} clips of {per_clip} frames per process and step)"),
         ("input", f"{run.fact('settings', 'student', 'image_size')} px squares"),
         ("time", duration(run.fact("seconds"))),
-        ("hardware", f"{run.fact('hardware', 'device')}, {processes} process{'es' if processes != 1 else ''}"),
+        ("hardware", f"{hardware}, {threads} CPU thread{'s' if threads != 1 else ''}"),
         ("precision", str(run.fact("settings", "mixed_precision")).replace("no", "float32")),
         ("seed", str(run.fact("settings", "seed"))),
     ]

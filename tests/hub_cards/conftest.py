@@ -210,7 +210,8 @@ def write_run(folder: Path, corpus_fingerprint: str) -> str:
             ("dino", "dinov2-small", "f" * 40, "apache-2.0", "https://huggingface.co/facebook/dinov2-small", "b"),
         )
     ]
-    corpus = {"folder": "corpus", "fingerprint": corpus_fingerprint, "counts": {"clips": 10, "frames": 30}}
+    splits = {"train": {"cases": 3, "clips": 6, "frames": 18}, "held_out": {"cases": 2, "clips": 4, "frames": 12}}
+    corpus = {"name": "corpus", "fingerprint": corpus_fingerprint, "splits": splits}
     for path, value in (
         (folder / "run.json", facts),
         (hub / "training.json", facts),

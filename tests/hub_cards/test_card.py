@@ -62,6 +62,7 @@ def test_metadata_is_what_the_hub_reads(made):
         "| black | 2 | 6 |",
         "| videos | CC BY 4.0 | 30 | 10 | 5 |",
         "| time | 1 min 15 s |",
+        "| hardware | CPU (x86_64), 1 process, 2 CPU threads |",
         "| seed | 7 |",
         "| lite | dense | 0.375 | 0.475 |",
         "| **ZEN nano** | 0.610 (0.560 to 0.660) | – |",
@@ -130,7 +131,7 @@ def test_without_the_corpus_there_is_no_picture_and_the_licence_is_open(files):
     text = text_of(files.output)
     assert not (files.output / "dense_pca.png").exists()
     assert "dense_pca" not in text
-    assert "| counts.frames | 30 |" in text
+    assert "| splits.held_out.frames | 12 |" in text
     assert "the corpus, which was not at hand (not recorded)" in text
     assert yaml.safe_load(text.split("---")[1])["license"] == "other"
 

@@ -59,7 +59,7 @@ def test_rows_keep_the_aspect_ratio_of_their_frame():
 def test_long_names_stay_inside_their_column():
     image, colors = np.zeros((20, 20, 3), np.uint8), np.zeros((2, 2, 3))
     picture = compose([image], {"teacher " + "long_name_" * 20: [colors], "x": [colors]})
-    gap = np.asarray(picture)[:HEADER, 2 * CELL_WIDTH + GAP : 2 * (CELL_WIDTH + GAP)]
+    gap = np.asarray(picture)[:HEADER, 2 * CELL_WIDTH : 2 * CELL_WIDTH + GAP]
     assert (gap == 255).all()
 
 
