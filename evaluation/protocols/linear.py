@@ -13,8 +13,9 @@ from evaluation.protocols.folds import case_folds
 from evaluation.protocols.logistic import fit_logistic, log_grid
 from evaluation.protocols.selection import Chosen, choose
 
-LABEL_PENALTIES = log_grid(100.0, 0.001, 6)  # of ||W||² / 2 beside the mean loss per frame, standardised features
+LABEL_PENALTIES = log_grid(100.0, 0.0001, 7)  # of ||W||² / 2 beside the mean loss per frame, standardised features
 CELL_PENALTIES = log_grid(0.1, 0.0001, 4)  # the same for cells; there are many more of them, so less is needed
+PRIOR_SHIFTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # share of each class's log frequency taken off its logit; 0 = plain argmax
 LABEL_FOLDS = 5
 CELL_FOLDS = 3
 CELLS_TO_FIT = 40_000  # a seeded draw above this: more cells of the same frames change the probe little and cost time
@@ -99,7 +100,11 @@ class CellProbe:
 
 
 def fit_cell_probe(dense: np.ndarray, counts: np.ndarray, cases: Sequence[str], seed: int) -> tuple[CellProbe, Chosen]:
-    """Softmax regression of each cell's class shares on its token; the penalty comes from folds over training cases.
+    """Softmax regression of each cell's class shares on its token; settings come from folds over training cases.
+
+    The most probable class is the best answer for accuracy, not for mean IoU, which counts a rare class as much as the
+    background: plain argmax would never name it. So a share of each class's log frequency is taken off its logit (logit
+    adjustment, Menon et al., arXiv 2007.07314); how much is chosen like the penalty.
 
     Args:
         dense: float32 (N, D, h, w) of the training frames.
@@ -118,26 +123,33 @@ def fit_cell_probe(dense: np.ndarray, counts: np.ndarray, cases: Sequence[str], 
     standardize = Standardizer.of(tokens[labeled])
     rng = np.random.default_rng(seed)
 
-    confusions = np.zeros((len(CELL_PENALTIES), classes, classes))
+    confusions = np.zeros((len(CELL_PENALTIES), len(PRIOR_SHIFTS), classes, classes))
     folds = list(case_folds(owners[labeled].tolist(), CELL_FOLDS))
-    for fit, score in folds:
-        chosen_rows, held_out = (labeled[_draw(rng, side, CELLS_TO_CHOOSE)] for side in (fit, score))
-        weight, bias = _fit_cells(
-            standardize(tokens[chosen_rows]), pixels[chosen_rows], CELL_PENALTIES, CELL_STEPS_TO_CHOOSE
-        )
-        scores = torch.from_numpy(standardize(tokens[held_out])) @ weight + bias[:, None]  # (P, cells, K)
-        for confusion, predicted in zip(confusions, scores.argmax(dim=2).numpy(), strict=True):
-            one_hot = np.eye(classes)[predicted]
-            confusion += pixels[held_out].T @ one_hot
+    for sides in folds:
+        fit, score = (labeled[_draw(rng, side, CELLS_TO_CHOOSE)] for side in sides)
+        weight, bias = _fit_cells(standardize(tokens[fit]), pixels[fit], CELL_PENALTIES, CELL_STEPS_TO_CHOOSE)
+        scores = (torch.from_numpy(standardize(tokens[score])) @ weight + bias[:, None]).numpy()  # (P, cells, K)
+        frequency = _log_frequency(pixels[fit])
+        for strength, shift in np.ndindex(len(CELL_PENALTIES), len(PRIOR_SHIFTS)):
+            predicted = (scores[strength] - PRIOR_SHIFTS[shift] * frequency).argmax(axis=1)
+            confusions[strength, shift] += pixels[score].T @ np.eye(classes)[predicted]
     chosen = choose(
-        [{"penalty": penalty} for penalty in CELL_PENALTIES],
-        mean_iou(confusions) if folds else None,
+        [{"penalty": penalty, "prior_shift": shift} for penalty in CELL_PENALTIES for shift in PRIOR_SHIFTS],
+        mean_iou(confusions).ravel() if folds else None,
         "mean IoU over the cells of held-out folds",
     )
     final = labeled[_draw(rng, np.arange(len(labeled)), CELLS_TO_FIT)]
     weight, bias = _fit_cells(standardize(tokens[final]), pixels[final], [float(chosen.values["penalty"])], CELL_STEPS)
     scaled = torch.from_numpy(standardize.scale)[:, None] * weight[0]  # undo the standardization inside the map
-    return CellProbe(scaled, bias[0] - torch.from_numpy(standardize.mean) @ scaled), chosen
+    offset = bias[0] - torch.from_numpy(standardize.mean) @ scaled
+    shifted = offset - float(chosen.values["prior_shift"]) * torch.from_numpy(_log_frequency(pixels[final]))
+    return CellProbe(scaled, shifted), chosen
+
+
+def _log_frequency(pixels: np.ndarray) -> np.ndarray:
+    """Log share of each class among pixels (N, K): float32 (K,); 0 for a class that does not occur, which stays put."""
+    share = pixels.sum(axis=0, dtype=np.float64) / pixels.sum(dtype=np.float64)
+    return np.log(np.where(share > 0, share, 1.0)).astype(np.float32)
 
 
 def _fit_cells(rows: np.ndarray, pixels: np.ndarray, penalties: list[float], steps: int) -> tuple[Tensor, Tensor]:

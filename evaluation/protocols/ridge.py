@@ -1,7 +1,10 @@
 """Ridge regression from one set of tokens to another, for several penalties at the price of one."""
 
+import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,30 +26,27 @@ class RidgeProbe:
     bias: np.ndarray  # (T,): the mean target, what the constant predictor says
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
-        """Predictions (N, T), float64."""
-        return self.standardize(inputs).astype(np.float64) @ self.weight + self.bias
+        """Predictions (N, T), in the type of the inputs."""
+        return self.standardize(inputs) @ self.weight.astype(inputs.dtype) + self.bias.astype(inputs.dtype)
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Sums over rows from which any fold's solution follows: rows, Σx, Σy, XᵀX, XᵀY, Σ||y||²."""
+class _Moments(NamedTuple):
+    """Sums over rows from which any fold's solution follows."""
 
     rows: float
-    x: np.ndarray
-    y: np.ndarray
-    xx: np.ndarray
-    xy: np.ndarray
-    yy: float
+    x: np.ndarray  # Σx, (D,)
+    y: np.ndarray  # Σy, (T,)
+    xx: np.ndarray  # XᵀX, (D, D)
+    xy: np.ndarray  # XᵀY, (D, T)
+    yy: float  # Σ||y||²
 
-    def __sub__(self, other: "_Moments") -> "_Moments":
-        return _Moments(
-            self.rows - other.rows,
-            self.x - other.x,
-            self.y - other.y,
-            self.xx - other.xx,
-            self.xy - other.xy,
-            self.yy - other.yy,
-        )
+    def plus(self, other: "_Moments") -> "_Moments":
+        """Of both sets of rows together."""
+        return _Moments(*map(operator.add, self, other))
+
+    def without(self, other: "_Moments") -> "_Moments":
+        """Of the rows that are not in `other`, a part of these."""
+        return _Moments(*map(operator.sub, self, other))
 
     def centered_on(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """XᵀX, XᵀY and Σ||y||² of rows with `x` and `y` subtracted."""
@@ -69,30 +69,34 @@ def fit_ridge(inputs: np.ndarray, targets: np.ndarray, cases: Sequence[str]) -> 
         The probe, and what was chosen.
     """
     standardize = Standardizer.of(inputs)
-    rows, basis = standardize(inputs).astype(np.float64), None
+    rows, basis = standardize(inputs), None
     if rows.shape[1] > rows.shape[0]:  # the solution lies in the subspace of the rows
         _, spread, basis = np.linalg.svd(rows, full_matrices=False)
-        basis = basis[spread > 1e-9 * spread[0]]
+        basis = basis[spread > 1e-5 * spread[0]]
         rows = rows @ basis.T
-    wanted = targets.astype(np.float64)
-    total = _moments(rows, wanted)
+    mean = targets.mean(axis=0)
+    wanted = targets - mean  # near zero, so that sums of squares keep their digits
     folds = list(case_folds(cases, FOLDS))
+    parts = [_moments(rows[score], wanted[score]) for _, score in folds] or [_moments(rows, wanted)]
+    total = functools.reduce(_Moments.plus, parts)
     errors, constant = np.zeros(len(PENALTIES)), 0.0
-    for _, score in folds:
-        held_out = _moments(rows[score], wanted[score])
-        fold_errors, fold_constant = _held_out_errors(total - held_out, held_out)
+    for held_out in parts if folds else []:
+        fold_errors, fold_constant = _held_out_errors(total.without(held_out), held_out)
         errors, constant = errors + fold_errors, constant + fold_constant
     inner = 1 - errors / constant if folds and constant > 0 else None
     chosen = choose([{"penalty": penalty} for penalty in PENALTIES], inner, "R² over pooled held-out folds")
     xx, xy, _ = total.centered_on(total.x / total.rows, total.y / total.rows)
     regular = xx / total.rows + float(chosen.values["penalty"]) * np.eye(len(xx))
     weight = np.linalg.solve(regular, xy / total.rows)
-    bias = total.y / total.rows - (total.x / total.rows) @ weight
+    bias = mean + total.y / total.rows - (total.x / total.rows) @ weight
     return RidgeProbe(standardize, weight if basis is None else basis.T @ weight, bias), chosen
 
 
 def _moments(x: np.ndarray, y: np.ndarray) -> _Moments:
-    return _Moments(float(len(x)), x.sum(axis=0), y.sum(axis=0), x.T @ x, x.T @ y, float((y**2).sum()))
+    """Products in the type of the tokens, which is quick; everything after them in float64."""
+    xx, xy = ((x.T @ other).astype(np.float64) for other in (x, y))
+    sums = [part.sum(axis=0, dtype=np.float64) for part in (x, y)]
+    return _Moments(float(len(x)), sums[0], sums[1], xx, xy, float((y.astype(np.float64) ** 2).sum()))
 
 
 def _held_out_errors(fit: _Moments, score: _Moments) -> tuple[np.ndarray, float]:

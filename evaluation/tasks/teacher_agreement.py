@@ -114,18 +114,18 @@ class AgreementTask:
     def _tokens(
         self, variant: Variant, store: FeatureStore, backbone: str, frames: Sequence[CorpusFrame]
     ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Inputs (N, D), targets (N, T) as float64 and the case of each row."""
+        """Inputs (N, D), targets (N, T), float32, and the case of each row."""
         teacher = str(variant.teacher)
         cases = [self._cases[frame.clip_id] for frame in frames]
         if variant.tokens == "summary":
-            return store.pooled(backbone, frames), store.summary(teacher, frames).astype(np.float64), cases
+            return store.pooled(backbone, frames), store.summary(teacher, frames), cases
         targets = store.dense(teacher, frames)
         h, w = targets.shape[2:]
         inputs = torch.from_numpy(store.dense(backbone, frames))
         if inputs.shape[2:] != (h, w):
             inputs = F.interpolate(inputs, size=(h, w), mode="bilinear", align_corners=False, antialias=True)
         owners = [case for case in cases for _ in range(h * w)]
-        return _rows(inputs.numpy()), _rows(targets).astype(np.float64), owners
+        return _rows(inputs.numpy()), _rows(targets), owners
 
 
 def spread_frames(folder: Path, clips: Sequence[Clip], most: int) -> list[CorpusFrame]:
