@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 OUT ?= runs/demo
 DATA ?=
 TEST_ARGS ?=
+# accelerate gives a process one CPU thread unless it is told otherwise.
+CORES := $(shell nproc)
 DEMO_DATA := $(if $(DATA),$(DATA),$(OUT)/synthetic)
 
 # What was tested is pinned in constraints.txt, so that installs repeat.
@@ -43,14 +45,15 @@ endif
 	$(BIN)/python -m training.curate "$(DEMO_DATA)" "$(OUT)/corpus" $(if $(DATA),,licence=apache-2.0)
 	$(BIN)/python -m training.teachers prepare efficientnet_lite0 efficientnet_lite2 --output "$(OUT)/teachers"
 	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
-		-m training.pretrain --config training/recipes/demo.yaml \
+		--num_cpu_threads_per_process $(CORES) -m training.pretrain --config training/recipes/demo.yaml \
 		data.corpus="$(OUT)/corpus" output_dir="$(OUT)/pretrain" \
 		teachers.efficientnet_lite0.repo="$(OUT)/teachers/efficientnet_lite0" \
 		teachers.efficientnet_lite2.repo="$(OUT)/teachers/efficientnet_lite2"
 	$(BIN)/python -m evaluation.benchmark --model "$(OUT)/pretrain/hub" --tasks found --protocols frozen \
 		--teachers "$(OUT)/teachers/efficientnet_lite0" "$(OUT)/teachers/efficientnet_lite2" \
 		--data-root "$(DEMO_DATA)" --corpus "$(OUT)/corpus" --output "$(OUT)/results.jsonl"
-	$(BIN)/python -m hub_cards.card "$(OUT)/pretrain" "$(OUT)/results.jsonl" --corpus "$(OUT)/corpus" --output "$(OUT)/hub"
+	$(BIN)/python -m hub_cards.card "$(OUT)/pretrain" "$(OUT)/results.jsonl" --corpus "$(OUT)/corpus" \
+		--teacher "$(OUT)/teachers/efficientnet_lite2" --output "$(OUT)/hub"
 	$(BIN)/python -m hub_cards.report "$(OUT)/pretrain" "$(OUT)/results.jsonl" --corpus "$(OUT)/corpus" \
 		--hub "$(OUT)/hub" --output "$(OUT)/report.html"
 

@@ -1,6 +1,7 @@
 """Pretrain a ZEN: `accelerate launch -m training.pretrain --config FILE [key=value ...]`; repeated, it resumes."""
 
 import argparse
+import os
 
 import torch
 from accelerate import Accelerator
@@ -144,7 +145,8 @@ def print_banner(
             for name, plan in objective.plans.items()
         ),
         f"steps     {config.max_steps} x {config.frames_per_step} frames, "
-        f"{config.max_steps * config.frames_per_step / frames:.1f} epochs, on {accelerator.device}",
+        f"{config.max_steps * config.frames_per_step / frames:.1f} epochs, on {accelerator.device}"
+        + (f" with {torch.get_num_threads()} of {os.cpu_count()} threads" if accelerator.device.type == "cpu" else ""),
         f"look at   tensorboard --logdir {config.output_dir}",
     ]
     accelerator.print("\n".join(lines))

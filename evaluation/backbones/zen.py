@@ -91,6 +91,9 @@ def display_name(model: str) -> str:
 
 def _load(auto_class: Any, model: str) -> Any:
     """`auto_class.from_pretrained(model)`; what it refuses (missing file, weights that do not fit) is one sentence."""
+    # A Hub id has at most one slash and does not begin like a path.
+    if not Path(model).is_dir() and (model.count("/") > 1 or model.startswith((".", "/", "~"))):
+        raise UserError(f"model folder {model!r} does not exist")
     try:
         return auto_class.from_pretrained(model)
     except (OSError, ValueError, RuntimeError) as error:

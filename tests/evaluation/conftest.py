@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -153,15 +153,6 @@ def write_corpus(root: Path) -> Path:
     facts = {"fingerprint": fingerprint(clips), "counts": {"clips": len(clips)}}
     (root / "curation.json").write_text(json.dumps(facts))
     return root
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Models this small lose time when two threads wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -176,7 +176,7 @@ def test_list(data_root: Path, corpus_folder: Path, capsys: pytest.CaptureFixtur
         (["--protocols", "lora"], "unknown protocol 'lora'. Known: frozen"),
         (["--data-root", "no/such/folder"], "data root 'no/such/folder' is not a folder"),
         (["--corpus", "no/such/corpus"], "corpus 'no/such/corpus' is not a folder"),
-        (["--model", "./no/such/model"], "model './no/such/model' cannot be loaded"),
+        (["--model", "./no/such/model"], "model folder './no/such/model' does not exist"),
         (["--teachers", "no-such-teacher"], "no-such-teacher"),
         (["--image-size", "70"], "image size 70 is not a multiple of the patch 16"),
         (["--tasks", "teacher_agreement"], "task 'teacher_agreement' needs a teacher"),

@@ -1,6 +1,5 @@
-"""Shared by the tests of the model package: a tiny encoder, a saved folder of it, and one thread for equal sums."""
+"""Shared by the tests of the model package: a tiny encoder, and a saved folder of it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,6 @@ TINY: dict[str, Any] = {
     "num_register_tokens": 3,
     "image_size": 64,
 }
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

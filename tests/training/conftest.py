@@ -1,6 +1,5 @@
 """A tiny real corpus and two tiny random teachers as model folders, made once per test session."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -18,15 +17,6 @@ from transformers import (
 
 from training.corpus.curation import curate
 from training.corpus.settings import CurationSettings
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Models this small lose time when two threads wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,7 @@ def test_size_that_is_no_multiple_of_the_patch(zen_folder: Path) -> None:
 
 
 def test_missing_folder() -> None:
-    with pytest.raises(UserError, match=r"model './no/such/folder' cannot be loaded"):
+    with pytest.raises(UserError, match=r"model folder './no/such/folder' does not exist"):
         load_zen("./no/such/folder", CPU)
 
 

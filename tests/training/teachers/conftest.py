@@ -42,15 +42,6 @@ WIDER: dict[str, Any] = {**SIZES, "intermediate_size": 64}
 TEXT: dict[str, Any] = {**WIDER, "vocab_size": 20, "max_position_embeddings": 4}
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Models this small lose time when two threads wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test of this room may reach the Hub or a cache of earlier runs."""
