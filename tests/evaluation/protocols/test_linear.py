@@ -3,7 +3,7 @@ import pytest
 
 from evaluation.metrics.mean_average_precision import average_precision
 from evaluation.protocols import linear
-from evaluation.protocols.linear import Standardizer, fit_cell_probe, linear_label_scores
+from evaluation.protocols.linear import Standardizer, _log_frequency, fit_cell_probe, linear_label_scores
 
 CASES = [f"case{number // 10}" for number in range(60)]
 
@@ -72,6 +72,23 @@ def test_cell_probe_learns_and_works_on_unstandardized_tokens() -> None:
     predicted = probe.logits(dense[9:]).argmax(dim=1).numpy()
     assert (predicted == counts[9:].argmax(axis=3)).mean() > 0.95
     assert chosen.chosen_on == "train folds by case"
+
+
+def test_a_rare_class_is_named_for_mean_iou() -> None:
+    """One class holds 4 % of the cells and overlaps the other: plain argmax never names it."""
+    rng = np.random.default_rng(0)
+    rare = rng.random((20, 10, 10)) < 0.04
+    dense = (rng.standard_normal((20, 1, 10, 10)) + 1.5 * rare[:, None]).astype(np.float32)
+    counts = 9 * np.eye(2, dtype=np.int64)[rare.astype(int)]
+    probe, chosen = fit_cell_probe(dense, counts, [f"case{number // 4}" for number in range(20)], seed=0)
+    assert float(chosen.values["prior_shift"]) > 0
+    predicted = probe.logits(dense).argmax(dim=1).numpy() == 1
+    assert (predicted & rare).sum() > 0.2 * rare.sum()
+
+
+def test_log_frequency_leaves_absent_classes_where_they_are() -> None:
+    pixels = np.array([[3, 0, 1], [3, 0, 1]], dtype=np.float32)
+    assert _log_frequency(pixels) == pytest.approx(np.log([0.75, 1.0, 0.25]))
 
 
 def test_cells_without_labels_do_not_count() -> None:
