@@ -37,10 +37,11 @@ $(VENV)/.dev-installed: pyproject.toml constraints.txt | $(BIN)/python
 demo: export MALLOC_TOP_PAD_ := 268435456
 demo: export MALLOC_MMAP_THRESHOLD_ := 4294967296
 demo: export MALLOC_TRIM_THRESHOLD_ := 4294967296
-# The same commands a user types; without DATA they run on rendered clips.
+# The same commands a user types; without DATA they run on rendered clips, short ones: a student needs many cases to
+# learn what new cases have in common.
 demo: $(VENV)/.demo-installed
 ifeq ($(DATA),)
-	$(BIN)/python -m training.corpus.synthetic "$(OUT)/synthetic"
+	$(BIN)/python -m training.corpus.synthetic "$(OUT)/synthetic" cases_train=80 cases_test=28 seconds=5
 endif
 	$(BIN)/python -m training.curate "$(DEMO_DATA)" "$(OUT)/corpus" $(if $(DATA),,fps=3 licence=apache-2.0)
 	$(BIN)/python -m training.teachers prepare efficientnet_lite0 efficientnet_lite2 --output "$(OUT)/teachers"

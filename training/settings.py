@@ -16,6 +16,7 @@ class StudentConfig:
     size: str = "small"  # nano | tiny | small | base | large
     image_size: int = 224  # pixels of the square training input; a multiple of the patch
     layerscale_value: float = 0.1  # start of LayerScale; 1.0 learns faster in short runs of shallow students
+    initializer_range: float = 0.02  # deviation of the first weights; about 1 / sqrt(width) learns faster in short runs
     drop_path_rate: float = 0.0  # stochastic depth; distillation on much data needs none
     num_summary_tokens: int = 1  # one summary token shared by all teachers
 
@@ -32,6 +33,7 @@ class StudentConfig:
             self.size,
             image_size=self.image_size,
             layerscale_value=self.layerscale_value,
+            initializer_range=self.initializer_range,
             drop_path_rate=self.drop_path_rate,
             num_summary_tokens=self.num_summary_tokens,
         )

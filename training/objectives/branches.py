@@ -1,6 +1,7 @@
 """One teacher's summary or dense tokens: normaliser, head, loss, and what a constant prediction would score."""
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from training.objectives.heads import ProjectorHead
 from training.teachers.normalizer import FeatureNormalizer
 
 
-class Branch(nn.Module):
+class Branch(nn.Module, ABC):
     """What the student predicts for one teacher and one kind of token.
 
     Args:
@@ -29,17 +30,17 @@ class Branch(nn.Module):
         self.head = ProjectorHead(student_width, teacher_width, hidden_width)
         self.normalizer = FeatureNormalizer(teacher_width, mode)
 
+    @abstractmethod
     def observe(self, target: Tensor) -> None:
         """Calibrate on a batch of the teacher's tokens."""
-        raise NotImplementedError
 
+    @abstractmethod
     def freeze(self) -> None:
         """End calibration."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, tokens: Tensor, target: Tensor) -> Agreement:
         """Compare the student's tokens with the teacher's."""
-        raise NotImplementedError
 
 
 class SummaryBranch(Branch):

@@ -57,16 +57,20 @@ PACKAGED: dict[str, PackagedWeights] = {
 MEAN = 127 / 255
 STD = 128 / 255
 
-# Legal inputs, both teachers: the total stride is 32, and 1024 pixels bound the memory of a typing mistake.
+# The dense map is the last one with stride 16, the grid of a ZEN: the last layers have half its resolution, and their
+# features are those of a classifier, four in five of them zero. Linear regression predicts this map of one teacher from
+# the other's with 69 % of the variance explained, the map of the last layer with 33 % (held-out synthetic frames).
+# Legal inputs: padding allows every multiple of that stride, and 1024 pixels bound the memory of a typing mistake.
 _SPEC: dict[str, Any] = {
     "kind": "map",
     "summary": "pooler",
     "dense": True,
     "num_prefix_tokens": 0,
-    "patch_size": 32,
+    "dense_layer": -2,
+    "patch_size": 16,
     "min_size": 64,
     "max_size": 1024,
-    "size_multiple": 32,
+    "size_multiple": 16,
     "fixed_size": None,
     "roles": ["summary", "dense"],
 }

@@ -22,18 +22,28 @@ class TeacherOutput:
     dense: Tensor | None
 
 
-def encode(model: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+def encode(model: nn.Module, pixels: Tensor, layer: int | None = None) -> tuple[Tensor, Tensor | None]:
     """Run an encoder on normalised `pixels` `(B, 3, H, W)`.
 
     Returns:
-        `last_hidden_state`, tokens `(B, N, D)` or a map `(B, D, h, w)`, and `pooler_output` or `None`.
+        Hidden state number `layer` (`last_hidden_state` if that is `None`), tokens `(B, N, D)` or a map `(B, D, h, w)`,
+        and `pooler_output` or `None`.
+
+    Raises:
+        UserError: the model has no hidden state of that number.
     """
     config: Any = model.config
     if config.model_type == "siglip2_vision_model":
         output = model(**_naflex_inputs(pixels, config.patch_size))
     else:
-        output = model(pixel_values=pixels)
-    return output.last_hidden_state, getattr(output, "pooler_output", None)
+        output = model(pixel_values=pixels, **({} if layer is None else {"output_hidden_states": True}))
+    pooled = getattr(output, "pooler_output", None)
+    if layer is None:
+        return output.last_hidden_state, pooled
+    states = output.hidden_states
+    if not -len(states) <= layer < len(states):
+        raise UserError(f"the spec says dense_layer={layer}, but the model has {len(states)} hidden states")
+    return states[layer], pooled
 
 
 def read_features(spec: TeacherSpec, grid: Size, hidden: Tensor, pooled: Tensor | None) -> TeacherOutput:

@@ -32,6 +32,7 @@ class TeacherSpec:
     licence: str  # terms of the weights; they may restrict the student
     source: str  # URL or package the weights come from
     num_prefix_tokens: int = 0  # tokens before the patches (class and register tokens); 0 for maps
+    dense_layer: int | None = None  # which hidden state of a CNN is its dense map; None = last_hidden_state
     fixed_size: Size | None = None  # the only legal input of a teacher without resizable positions
     revision: str | None = None  # Hub commit; None = the newest, which is then resolved and recorded
     gated: bool = False  # whether the Hub asks for its terms to be accepted first
@@ -46,6 +47,8 @@ class TeacherSpec:
             raise ValueError(f"teacher {self.name!r}: roles={self.roles} but its outputs allow only {expected}")
         if self.kind == "map" and (self.num_prefix_tokens or self.summary == "first_token"):
             raise ValueError(f"teacher {self.name!r}: a feature map has no prefix tokens")
+        if self.kind != "map" and self.dense_layer is not None:
+            raise ValueError(f"teacher {self.name!r}: only a feature map can come from another layer than the last")
         if self.summary == "first_token" and self.num_prefix_tokens == 0:
             raise ValueError(f"teacher {self.name!r}: summary='first_token' needs num_prefix_tokens >= 1")
         if min(self.patch_size, self.size_multiple, self.min_size) < 1 or self.size_multiple % self.patch_size:

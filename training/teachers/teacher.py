@@ -164,7 +164,7 @@ class Teacher(nn.Module):
         kind = pixels.device.type
         lower = self.dtype != torch.float32 and kind != "cpu"
         with torch.autocast(kind, dtype=self.dtype if lower else torch.bfloat16, enabled=lower):
-            return encode(self._hidden[0], pixels)
+            return encode(self._hidden[0], pixels, self.spec.dense_layer)
 
     def _check_images(self, images: Tensor) -> None:
         """Refuse what would give wrong features without an error."""
@@ -220,5 +220,7 @@ class Teacher(nn.Module):
         size = self._dry_size()
         noise = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
         pixels = self.preprocessing.normalize(noise.to(self.device))
-        fold_batch_norms(self._hidden[0], lambda: self._encode(pixels)[0])
+        fold_batch_norms(
+            self._hidden[0], lambda: torch.cat([part.flatten() for part in self._encode(pixels) if part is not None])
+        )
         self._hidden[0].to(memory_format=torch.channels_last)

@@ -113,6 +113,7 @@ def test_json_with_a_missing_field() -> None:
         ({"dense": False}, r"roles=\('summary', 'dense'\) but its outputs allow only \('summary',\)"),
         ({"roles": ()}, r"roles=\(\)"),
         ({"kind": "map", "num_prefix_tokens": 1}, "a feature map has no prefix tokens"),
+        ({"dense_layer": 3}, "only a feature map can come from another layer"),
         ({"summary": "first_token"}, "needs num_prefix_tokens >= 1"),
         ({"size_multiple": 16}, "size_multiple=16 a multiple of patch_size=14"),
         ({"min_size": 113, "max_size": 125}, "no multiple of 14 lies between"),

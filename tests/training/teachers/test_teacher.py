@@ -252,6 +252,8 @@ def rebuild(teacher: Teacher, model: nn.Module, **differences: Any) -> Teacher:
         ("dinov2", {"kind": "map", "num_prefix_tokens": 0}, "says a map of 2x3 cells .* but the model gives"),
         ("timm-cnn", {"kind": "tokens"}, "prefix tokens and 2x3 patches"),
         ("timm-cnn", {"patch_size": 16, "size_multiple": 32}, "a map of 4x6 cells .*patch_size=16.* gives"),
+        ("timm-cnn", {"dense_layer": 1}, "a map of 2x3 cells .*patch_size=32.* gives"),
+        ("timm-cnn", {"dense_layer": 9}, "dense_layer=9, but the model has 5 hidden states"),
         ("vit", {"summary": "pooler"}, "summary='pooler' but the model gives no pooler_output"),
         ("siglip", {"fixed_size": None}, "allows 32x48 inputs but the model refuses them"),
         ("timm-vit-fixed", {"fixed_size": (320, 320)}, "allows 320x320 inputs but the model refuses them"),
@@ -262,6 +264,20 @@ def test_a_spec_that_the_model_does_not_match_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         rebuild(teachers(name), raw_model(model_folder(name)), **differences)
+
+
+def test_dense_tokens_from_an_earlier_layer_leave_the_summary_alone(
+    teachers: Callable[[str], Teacher], model_folder: GetFolder
+) -> None:
+    model = raw_model(model_folder("timm-cnn"))
+    images = torch.rand(2, 3, 64, 96)
+    fine = rebuild(teachers("timm-cnn"), copy.deepcopy(model), dense_layer=-2, patch_size=16)
+    with torch.no_grad():
+        states = model(pixel_values=fine.preprocessing.normalize(images), output_hidden_states=True).hidden_states
+    output = fine(images)
+    assert fine.grid_of((64, 96)) == tuple(output.dense.shape[2:]) == (4, 6)
+    torch.testing.assert_close(output.dense, states[-2], rtol=0, atol=1e-4 * float(states[-2].abs().max()))
+    torch.testing.assert_close(output.summary, teachers("timm-cnn")(images).summary, rtol=1e-4, atol=1e-5)
 
 
 def test_other_summaries_and_roles(teachers: Callable[[str], Teacher], model_folder: GetFolder) -> None:
