@@ -19,7 +19,7 @@ from training.corpus import Clip, Corpus
 from training.errors import UserError
 
 METRIC = "r2"
-TRAIN_FRAMES = 256  # frames the ridge probe is fitted on: 12,500 tokens on a 7 x 7 grid, ten times the widest teacher
+TRAIN_FRAMES = 256  # frames the ridge probe is fitted on: 12,500 tokens on a 7 x 7 grid, 50,000 on a 14 x 14 one
 TEST_FRAMES = 192  # frames it is scored on, spread evenly over the held-out cases
 
 

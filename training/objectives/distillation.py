@@ -122,6 +122,7 @@ class DistillationObjective(nn.Module):
             {
                 "key": name,
                 **self._teachers[name].identity(),
+                "dense_layer": self._teachers[name].spec.dense_layer,
                 "input_size": list(plan.input_size),
                 "grid": list(plan.grid),
                 "weights": dict(plan.weights),
