@@ -1,7 +1,7 @@
 """The registry class of every room: a dictionary filled by a decorator."""
 
 import difflib
-import inspect
+import sys
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
@@ -32,7 +32,7 @@ class Registry(Generic[T]):
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that files the decorated object under `name`."""
-        origin = inspect.stack()[1].filename
+        origin = sys._getframe(1).f_code.co_filename  # inspect.stack() reads the source of every frame: 0.1 s a call
 
         def add(entry: T) -> T:
             if name in self._entries:
