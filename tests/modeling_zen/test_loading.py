@@ -158,6 +158,17 @@ def test_the_pipeline_of_transformers(folder: Path, model: ZenModel) -> None:
     assert torch.equal(extract(image, pool=True, return_tensors=True), expected.pooler_output)
 
 
+def test_the_pipeline_asks_no_question(folder: Path, model: ZenModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transformers looks for a video processor as well and would offer to run the folder's code for it."""
+    model.save_pretrained(folder)
+    ZenImageProcessor().save_pretrained(folder)
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "n")
+    extract: Any = pipeline("image-feature-extraction", model=str(folder), device="cpu", trust_remote_code=False)
+    assert type(extract.model) is ZenModel
+    assert asked == []
+
+
 def test_adapters_do_not_open_a_back_door(folder: Path, tmp_path: Path) -> None:
     """A folder with an adapter names the encoder below it; that one is loaded just as strictly."""
     peft = pytest.importorskip("peft")
