@@ -1,6 +1,7 @@
 """`ZenImageProcessor`: from images of any size to the normalised `pixel_values` a ZEN encoder reads."""
 
 import difflib
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,8 +10,21 @@ from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_utils import PILImageResampling
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-# Keys that transformers writes into preprocessor_config.json beside the settings.
-_KEYS_OF_TRANSFORMERS = frozenset({"auto_map", "feature_extractor_type", "image_processor_type", "processor_class"})
+# Keys that transformers writes into the files of processors beside the settings.
+_KEYS_OF_TRANSFORMERS = frozenset(
+    {"auto_map", "feature_extractor_type", "image_processor_type", "processor_class", "video_processor_type"}
+)
+
+
+def refuse_unknown_settings(processor: str, settings: Iterable[str], given: Iterable[str]) -> None:
+    """Raise `ValueError`, with the closest name, if one of `given` is no setting and none of transformers' own."""
+    known = list(settings)
+    for name in given:
+        if name in known or name in _KEYS_OF_TRANSFORMERS or name.startswith("_"):
+            continue
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
+        raise ValueError(f"{processor} has no setting {name!r}; {hint}")
 
 
 class ZenImageProcessor(TorchvisionBackend):
@@ -40,13 +54,7 @@ class ZenImageProcessor(TorchvisionBackend):
     do_normalize = True
 
     def __init__(self, **kwargs: Any) -> None:
-        settings = list(self.valid_kwargs.__annotations__)
-        for name in kwargs:
-            if name in settings or name in _KEYS_OF_TRANSFORMERS or name.startswith("_"):
-                continue
-            close = difflib.get_close_matches(name, settings, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(settings)}"
-            raise ValueError(f"{type(self).__name__} has no setting {name!r}; {hint}")
+        refuse_unknown_settings(type(self).__name__, list(self.valid_kwargs.__annotations__), kwargs)
         super().__init__(**kwargs)
 
     # The base class hands over every setting by name; only one of them is read here.

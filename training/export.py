@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from modeling_zen import ZenImageProcessor
+from modeling_zen import ZenImageProcessor, ZenVideoProcessor
 from training.config import to_plain
 from training.corpus import Corpus
 from training.objectives.distillation import DistillationObjective
@@ -74,6 +74,7 @@ def write_hub_folder(
     shutil.rmtree(temporary, ignore_errors=True)
     objective.student.save_pretrained(temporary)
     processor.save_pretrained(temporary)
+    ZenVideoProcessor(size=dict(processor.size)).save_pretrained(temporary)
     write_json(temporary / "training.json", summary)
     for name in ("teachers.json", "corpus.json"):
         shutil.copyfile(run.path / name, temporary / name)

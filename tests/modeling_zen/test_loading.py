@@ -159,12 +159,12 @@ def test_the_pipeline_of_transformers(folder: Path, model: ZenModel) -> None:
 
 
 def test_the_pipeline_asks_no_question(folder: Path, model: ZenModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Transformers looks for a video processor as well and would offer to run the folder's code for it."""
+    """Transformers looks for a video processor as well; unregistered, it would offer to run the folder's code."""
     model.save_pretrained(folder)
     ZenImageProcessor().save_pretrained(folder)
     asked: list[str] = []
     monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "n")
-    extract: Any = pipeline("image-feature-extraction", model=str(folder), device="cpu", trust_remote_code=False)
+    extract: Any = pipeline("image-feature-extraction", model=str(folder), device="cpu")
     assert type(extract.model) is ZenModel
     assert asked == []
 

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import modeling_zen
-from modeling_zen import ZenImageProcessor, ZenModel
+from modeling_zen import ZenImageProcessor, ZenModel, ZenVideoProcessor
 
 SCRIPT = """
 import sys
@@ -20,7 +20,7 @@ sys.modules["modeling_zen"] = None  # importing the package, were it installed, 
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, pipeline
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoVideoProcessor, pipeline
 
 torch.set_num_threads(1)
 folder, work = sys.argv[1:]
@@ -34,6 +34,8 @@ assert config.hidden_size == 32 and type(model).__name__ == "ZenModel"
 assert type(model).__module__.startswith("transformers_modules.")
 pixels = processor(image, return_tensors="pt").pixel_values
 assert torch.equal(pixels, wanted["pixel_values"])
+videos = AutoVideoProcessor.from_pretrained(folder, trust_remote_code=True)
+assert torch.equal(videos([image, image], return_tensors="pt").pixel_values_videos[0, 1], pixels[0])
 assert torch.equal(model(pixels).last_hidden_state, wanted["last_hidden_state"])
 
 extract = pipeline("image-feature-extraction", model=folder, trust_remote_code=True, device="cpu")
@@ -59,7 +61,9 @@ print("equal")
 def test_fresh_process_without_the_package(folder: Path, model: ZenModel, tmp_path: Path) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     Image.fromarray(frame).save(tmp_path / "frame.png")
-    pixels = ZenImageProcessor.from_pretrained(folder)(frame, return_tensors="pt").pixel_values
+    processor = ZenImageProcessor.from_pretrained(folder)
+    ZenVideoProcessor(size=dict(processor.size)).save_pretrained(folder)
+    pixels = processor(frame, return_tensors="pt").pixel_values
     with torch.no_grad():
         outputs = model(pixels)
     wanted = {"pixel_values": pixels, **{k: outputs[k] for k in ("last_hidden_state", "pooler_output")}}
