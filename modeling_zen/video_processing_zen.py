@@ -26,7 +26,7 @@ class ZenVideoProcessor(BaseVideoProcessor):
     are.
 
     Raises:
-        ValueError: An unknown setting, or both `fps` and `num_frames`.
+        ValueError: An unknown setting, both `fps` and `num_frames`, or a file that is damaged or no video.
         FileNotFoundError: A path that is no file.
         ImportError: No decoder is installed.
     """
@@ -62,7 +62,12 @@ class ZenVideoProcessor(BaseVideoProcessor):
         source: Any = str(video_url_or_urls)
         if "://" not in source and not Path(source).is_file():
             raise FileNotFoundError(f"video {source!r} does not exist")
-        return load_video(source, backend=_decoder(), sample_indices_fn=sample_indices_fn)
+        decoder = _decoder()
+        try:
+            return load_video(source, backend=decoder, sample_indices_fn=sample_indices_fn)
+        except Exception as error:  # every decoder raises kinds of its own
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise ValueError(f"video {source!r} cannot be read by {decoder}: {reason[0]}") from error
 
 
 def _decoder() -> str:

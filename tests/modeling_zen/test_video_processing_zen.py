@@ -79,6 +79,16 @@ def test_refusals(video: Path) -> None:
         ZenVideoProcessor()(str(video), do_sample_frames=True, fps=1, num_frames=3)
 
 
+@pytest.mark.parametrize("decoder", ["decord", "pyav"])
+def test_damaged_files_are_named(video: Path, decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "is_decord_available", lambda: decoder == "decord")
+    content = video.read_bytes()
+    for damaged in (b"", b"no video at all", content[: len(content) // 2]):
+        video.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"video '.*clip.mp4' cannot be read by {decoder}: ."):
+            ZenVideoProcessor()(str(video))
+
+
 def test_it_comes_back_from_its_folder(tmp_path: Path) -> None:
     ZenVideoProcessor(size=SMALL, fps=2, do_sample_frames=True).save_pretrained(tmp_path)
     assert {"video_preprocessor_config.json", "video_processing_zen.py"} <= {file.name for file in tmp_path.iterdir()}
