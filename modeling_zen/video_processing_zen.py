@@ -4,13 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers.image_utils import PILImageResampling
-from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.utils.import_utils import is_av_available, is_decord_available, is_torchcodec_available
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import load_video
 
-from .image_processing_zen import refuse_unknown_settings
+from .image_processing_zen import ZenImageProcessor, refuse_unknown_settings
 
 
 class ZenVideoProcessor(BaseVideoProcessor):
@@ -31,16 +29,15 @@ class ZenVideoProcessor(BaseVideoProcessor):
         ImportError: No decoder is installed.
     """
 
-    resample = PILImageResampling.BICUBIC
-    image_mean = IMAGENET_DEFAULT_MEAN
-    image_std = IMAGENET_DEFAULT_STD
-    size = {"height": 224, "width": 224}  # noqa: RUF012 - transformers reads and copies class attributes
-    do_convert_rgb = True
-    do_resize = True
-    do_rescale = True
-    do_normalize = True
+    resample = ZenImageProcessor.resample
+    image_mean = ZenImageProcessor.image_mean
+    image_std = ZenImageProcessor.image_std
+    size = ZenImageProcessor.size
+    do_convert_rgb = ZenImageProcessor.do_convert_rgb
+    do_resize = ZenImageProcessor.do_resize
+    do_rescale = ZenImageProcessor.do_rescale
+    do_normalize = ZenImageProcessor.do_normalize
     do_sample_frames = False
-    model_input_names = ["pixel_values_videos"]  # noqa: RUF012
 
     def __init__(self, **kwargs: Any) -> None:
         refuse_unknown_settings(type(self).__name__, list(self.valid_kwargs.__annotations__), kwargs)
