@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from huggingface_hub.dataclasses import strict
 from transformers.activations import ACT2FN
+from transformers.backbone_utils import BackboneConfigMixin
 from transformers.configuration_utils import PreTrainedConfig
 
 # width, layers, heads. Heads are always 64 wide, as in every ViT since the first one (arXiv:2010.11929, table 1).
@@ -40,13 +41,16 @@ _KEYS_OF_TRANSFORMERS = frozenset(
         "tie_word_embeddings",
         "torch_dtype",
         "transformers_weights",
+        "use_cache",
     }
 )
 
 
 @strict
-class ZenConfig(PreTrainedConfig):
-    """Configuration of a ZEN encoder. `ZenConfig()` is the small size; `ZenConfig.from_size(name)` makes any ready one.
+class ZenConfig(BackboneConfigMixin, PreTrainedConfig):
+    """Configuration of a ZEN encoder and the heads on it. `ZenConfig()` is the small size, `from_size` any ready one.
+
+    One class for all of them, as one folder of weights serves them all; a field that a head does not read is idle.
 
     Args:
         hidden_size: Width of a token, a multiple of four times `num_attention_heads` (2-D rotary positions turn pairs
@@ -57,13 +61,44 @@ class ZenConfig(PreTrainedConfig):
         hidden_act: Which formula of that activation. `None` becomes `"gelu"`, or `"silu"` for `"swiglu"`; other
             members of the family, such as `"quick_gelu"`, exist for converted weights.
         image_size: Pixels, one number or (height, width). Only what the image processor should aim at: the model
-            takes every size that is a multiple of the patch.
+            takes every size that is a multiple of the patch. With learned positions, their grid is that of this size.
         num_summary_tokens: Learned tokens that come first and describe the whole frame.
         num_register_tokens: Learned tokens that come next and are thrown away; they keep patches free of global
             bookkeeping (arXiv:2309.16588).
         layerscale_value: What every residual branch is multiplied by before training.
         drop_path_rate: Chance that a sample skips the last layer in training; it grows linearly from 0 at the first.
+        position_embedding: `"rotary"` turns queries and keys by the axial angles of DINOv3; `"learned"` adds one vector
+            per patch of an image of `image_size`, for weights converted from DINOv2, ViT or C-RADIO.
+        position_resize: How learned positions are brought to another grid. `"bicubic"` as DINOv2 of transformers,
+            `"bicubic_antialias"` as DINOv2 with registers and timm, `"bilinear_crop"` as C-RADIO (a square as large as
+            the longer side, of which the shorter side is cut).
         rope_theta: Ratio between the shortest and longest period of the rotary positions.
+        rope_min_period: The shortest of these periods, in half sides of the image.
+        final_layer_norm: Whether the tokens are normalised after the last layer. C-RADIO does not.
+        out_features: Names of the stages whose maps `ZenBackbone` returns (`"stem"`, `"stage1"`, ...); or their numbers
+            as `out_indices`. Default: the last.
+        apply_layernorm: Whether `ZenBackbone` normalises every map, not only that of the last stage.
+        reshape_hidden_states: `ZenBackbone` returns maps (batch, channels, rows, columns); otherwise token sequences,
+            always without registers, as the DPT family reads them.
+        return_class_token: Of such sequences, whether the first token is the (mean) summary token.
+        pyramid_scale_factors: `ZenBackbone` returns one map per factor, (rows * factor, columns * factor), each made by
+            learned layers as in ViTDet (arXiv:2203.16527, 3): `[4, 2, 1, 0.5]` are strides 4, 8, 16, 32 of patch 16.
+            They come from the one stage of `out_features`, or each from its own if there are as many.
+        temporal_head: Of `ZenForVideoFrameClassification`: `"convolution"` is a causal multi-stage temporal
+            convolution (TeCNO, arXiv:2003.10751), `"transformer"` a causal transformer over a window of past frames.
+        temporal_window: Frames that a layer of the causal transformer looks back, itself included.
+        triplets: Of `ZenForActionTriplet`: per class (instrument, verb, target), as indices of `instruments`, `verbs`
+            and `targets`. `modeling_zen.CHOLECT50` holds the official 100.
+        min_depth: Smallest depth that `ZenForDepthEstimation` can predict, in the unit of the labels.
+        max_depth: The largest.
+        text_model: Hub id or folder of the language-aligned teacher (`ZenForZeroShotImageClassification`) or of a text
+            encoder (`ZenForVisualQuestionAnswering`). Its weights stay where they are and are loaded when needed.
+        text_model_revision: Commit of `text_model`.
+        text_hidden_size: Width of the token features of `text_model` (`ZenForVisualQuestionAnswering`).
+        projection_dim: Width of the space that images and texts share in `text_model`.
+        adaptor_hidden_size: Width inside the adaptor of `ZenForZeroShotImageClassification`. `None` means
+            `max(1536, 2 * hidden_size)`, as in the heads that distillation trains.
+        fusion_num_layers: Layers in which a question reads the frame (`ZenForVisualQuestionAnswering`).
 
     Raises:
         ValueError: A value outside its range, values that do not fit together, or an unknown field (the message names
@@ -72,6 +107,8 @@ class ZenConfig(PreTrainedConfig):
     """
 
     model_type = "zen"
+    # Beside the logits in outputs; `Trainer` would gather them over a whole evaluation.
+    keys_to_ignore_at_inference = ["stage_logits", "temporal_state", "frame_features"]  # noqa: RUF012
 
     hidden_size: int = 384  # channels; small: the default student of the distillation recipe
     num_hidden_layers: int = 12  # as ViT-S
@@ -89,16 +126,61 @@ class ZenConfig(PreTrainedConfig):
     attention_dropout: float | int = 0.0  # chance; as every recent ViT
     layer_norm_eps: float = 1e-6  # as ViT and DINOv2
     initializer_range: float = 0.02  # standard deviation of weights and tokens; as ViT
-    rope_theta: float | int = 100.0  # DINOv3
     qkv_bias: bool = True  # as ViT
+    position_embedding: Literal["rotary", "learned"] = "rotary"  # any size without interpolation; as DINOv3
+    position_resize: Literal["bicubic", "bicubic_antialias", "bilinear_crop"] = "bicubic"  # learned positions only
+    rope_theta: float | int = 100.0  # DINOv3
+    rope_min_period: float | int = 1.0  # half sides; DINOv3
+    final_layer_norm: bool = True  # as ViT
+
+    # ZenBackbone. Names and defaults are those of the backbones of transformers.
+    _out_features: list[str] | None = None
+    _out_indices: list[int] | None = None
+    apply_layernorm: bool = True
+    reshape_hidden_states: bool = True
+    return_class_token: bool = True  # the DPT family reads it
+    pyramid_scale_factors: list[float | int] | None = None  # None: the maps as they are
+
+    # Heads
+    num_frames: int = 16  # per clip; as VideoMAE and V-JEPA 2; pipeline("video-classification") samples that many
+    classifier_dropout: float | int = 0.0  # chance; probes are regularised by weight decay instead
+    temporal_head: Literal["convolution", "transformer"] = "convolution"  # the field's protocol for phases (TeCNO)
+    temporal_hidden_size: int = 64  # channels; MS-TCN, arXiv:1903.01945
+    temporal_num_stages: int = 2  # TeCNO; more smooth further and see the errors of the first no better
+    temporal_num_layers: int = 9  # per stage; reaches back 1023 frames, 17 minutes at 1 frame/s; TeCNO
+    temporal_kernel_size: int = 3  # frames; MS-TCN
+    temporal_num_heads: int = 4  # of the transformer; 16 channels each
+    temporal_window: int = 256  # frames of the transformer; 4 minutes at 1 frame/s
+    temporal_dropout: float | int | None = None  # chance; None: 0.5 in the convolution (MS-TCN), 0.1 in the transformer
+    instruments: list[str] | None = None  # names; None: not a triplet model
+    verbs: list[str] | None = None
+    targets: list[str] | None = None
+    triplets: list[list[int]] | None = None
+    semantic_loss_ignore_index: int = 255  # label of pixels that count nowhere; the name and default of transformers
+    min_depth: float | int = 1.0  # mm: nothing nearer is in focus
+    max_depth: float | int = 300.0  # mm: deeper than any insufflated abdomen
+    norm_pix_loss: bool = True  # masked patches are predicted with mean 0 and variance 1; MAE, arXiv:2111.06377
+    text_model: str | None = None  # None: not a text model
+    text_model_revision: str | None = None  # None: the newest
+    text_hidden_size: int = 768  # channels; BERT base, SigLIP base
+    projection_dim: int = 768  # channels; SigLIP base
+    adaptor_hidden_size: int | None = None  # channels; None: max(1536, 2 * hidden_size), as EUPE
+    fusion_num_layers: int = 2  # enough to ask "where" after "what"; closed sets of surgical questions are simple
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Refuse unknown fields, fill in what is `None`, and check the values against each other."""
         self._refuse_foreign(kwargs)
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
+        if self.temporal_dropout is None:
+            self.temporal_dropout = 0.5 if self.temporal_head == "convolution" else 0.1
         if self.hidden_act is None:
             self.hidden_act = "silu" if self.mlp == "swiglu" else "gelu"
+        self.stage_names = ["stem", *(f"stage{index}" for index in range(1, self.num_hidden_layers + 1))]
+        # Given by the caller or read from a file, where their names have no underscore.
+        self.set_output_features_output_indices(
+            out_indices=kwargs.pop("out_indices", None), out_features=kwargs.pop("out_features", None)
+        )
         super().__post_init__(**kwargs)
         self.validate_architecture()
 
@@ -119,12 +201,20 @@ class ZenConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As in transformers, but arguments that name a field of ZEN are checked like the ones of the constructor."""
         overrides = {name: kwargs.pop(name) for name in cls._field_names() if name in kwargs}
+        if "out_features" in overrides or "out_indices" in overrides:  # two ways to say one thing: the new one holds
+            config_dict = {name: config_dict[name] for name in config_dict.keys() - {"out_features", "out_indices"}}
         return super().from_dict({**config_dict, **overrides}, **kwargs)
 
     @property
     def num_prefix_tokens(self) -> int:
         """Number of tokens in front of the patches: summary tokens and registers."""
         return self.num_summary_tokens + self.num_register_tokens
+
+    @property
+    def position_grid(self) -> tuple[int, int]:
+        """Rows and columns of patches of an image of `image_size`: the grid of learned positions."""
+        sides = [self.image_size] * 2 if isinstance(self.image_size, int) else list(self.image_size)
+        return self.grid_size(*sides)
 
     def grid_size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of patches of an image of `height` x `width` pixels.
@@ -168,6 +258,41 @@ class ZenConfig(PreTrainedConfig):
             self.grid_size(*sides)
         except ValueError as error:
             raise ValueError(f"image_size: {error}") from None
+        self._check_heads()
+
+    def _check_heads(self) -> None:
+        if self.temporal_hidden_size % (2 * self.temporal_num_heads):
+            raise ValueError(
+                f"temporal_hidden_size {self.temporal_hidden_size} must be a multiple of 2 * temporal_num_heads "
+                f"({2 * self.temporal_num_heads}): rotary positions turn pairs of channels"
+            )
+        if self.min_depth >= self.max_depth:
+            raise ValueError(f"min_depth {self.min_depth} must be less than max_depth {self.max_depth}")
+        factors = self.pyramid_scale_factors
+        if factors is not None:
+            wrong = [factor for factor in factors if factor not in (0.25, 0.5, 1, 2, 4)]
+            if wrong or not factors:
+                raise ValueError(f"pyramid_scale_factors must be out of 4, 2, 1, 0.5 and 0.25, not {factors}")
+            if not self.reshape_hidden_states:
+                raise ValueError("pyramid_scale_factors make maps; they need reshape_hidden_states=True")
+            if len(self._out_features or ()) not in (1, len(factors)):
+                raise ValueError(
+                    f"pyramid_scale_factors has {len(factors)} factors: out_features must name 1 stage or as many, "
+                    f"not {len(self._out_features or ())}"
+                )
+        parts = {"instruments": self.instruments, "verbs": self.verbs, "targets": self.targets}
+        if self.triplets is None:
+            return
+        absent = [name for name, names in parts.items() if not names]
+        if absent:
+            raise ValueError(f"triplets need names for their parts: {', '.join(absent)} must be given too")
+        sizes = [len(names) for names in parts.values() if names]
+        for index, triplet in enumerate(self.triplets):
+            if len(triplet) != 3 or not all(0 <= part < size for part, size in zip(triplet, sizes, strict=True)):
+                raise ValueError(
+                    f"triplets[{index}] is {triplet}, not three indices below {sizes[0]} (instruments), "
+                    f"{sizes[1]} (verbs) and {sizes[2]} (targets)"
+                )
 
     def _check_ranges(self) -> None:
         at_least_one = (
@@ -178,24 +303,37 @@ class ZenConfig(PreTrainedConfig):
             "patch_size",
             "num_channels",
             "num_summary_tokens",
+            "num_frames",
+            "temporal_hidden_size",
+            "temporal_num_stages",
+            "temporal_num_layers",
+            "temporal_kernel_size",
+            "temporal_num_heads",
+            "temporal_window",
+            "text_hidden_size",
+            "projection_dim",
+            "fusion_num_layers",
+            *(["adaptor_hidden_size"] if self.adaptor_hidden_size is not None else []),
         )
         for name in at_least_one:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.num_register_tokens < 0:
             raise ValueError(f"num_register_tokens must be 0 or more, not {self.num_register_tokens}")
-        for name in ("layerscale_value", "layer_norm_eps", "initializer_range", "rope_theta"):
+        positive = ("layerscale_value", "layer_norm_eps", "initializer_range", "rope_theta", "rope_min_period")
+        for name in (*positive, "min_depth", "max_depth"):
             value = getattr(self, name)
             if not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be a positive number, not {value}")
-        for name in ("drop_path_rate", "attention_dropout"):
+        for name in ("drop_path_rate", "attention_dropout", "classifier_dropout", "temporal_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 0 or more and less than 1, not {getattr(self, name)}")
 
     @classmethod
     def _field_names(cls) -> list[str]:
-        """The fields of ZEN, without those of the base class, in the order they are written above."""
-        return [name for name in cls.__dataclass_fields__ if name not in PreTrainedConfig.__dataclass_fields__]
+        """The fields of ZEN as a user writes them, without those of the base class, in the order they stand above."""
+        base = PreTrainedConfig.__dataclass_fields__
+        return [name.removeprefix("_") for name in cls.__dataclass_fields__ if name not in base]
 
     def _refuse_foreign(self, extra: dict[str, Any]) -> None:
         model_type = extra.get("model_type", self.model_type)

@@ -7,10 +7,12 @@ rotary positions of DINOv3 (arXiv:2508.10104). What differs from the DINOv3 mode
 - Any height and width that are multiples of the patch are taken; any other is an error, never a cropped grid.
 - Positions are never random, also not in training, and there is no buffer for them: they follow from the grid at each
   forward in float32, so that casting the model to half precision cannot coarsen them.
+- Learned absolute positions can stand in for the rotary ones, so that weights of other families run unchanged.
 - Stochastic depth grows with depth, as in the paper that introduced it (arXiv:1603.09382).
 - `from_pretrained` is strict: a missing, unknown or misshapen weight is an error, not a warning and random numbers.
 
-This file travels to the Hub with the weights and must not import anything of the project but `configuration_zen`.
+The files of this package with `_zen` in their names travel to the Hub with the weights; they import nothing of the
+project but each other.
 """
 
 import math
@@ -22,13 +24,17 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
+from transformers.backbone_utils import BackboneMixin, filter_output_hidden_states
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_outputs import BackboneOutput, BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
-from transformers.utils.generic import TransformersKwargs
+from transformers.utils.generic import TransformersKwargs, can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_zen import ZenConfig
+
+# Far beyond any pixel after normalisation (2.7 with ImageNet's numbers, 3.7 with the narrowest in use), far below 255.
+LARGEST_NORMALIZED = 20.0
 
 
 class ZenEmbeddings(nn.Module):
@@ -46,55 +52,105 @@ class ZenEmbeddings(nn.Module):
         self.patch_embeddings = nn.Conv2d(
             config.num_channels, config.hidden_size, kernel_size=config.patch_size, stride=config.patch_size
         )
+        self.position_embeddings = (
+            nn.Parameter(torch.empty(1, config.hidden_size, *config.position_grid))
+            if config.position_embedding == "learned"
+            else None
+        )
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(batch, channels, rows * patch, columns * patch) -> (batch, prefix + rows * columns, hidden)."""
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        bool_masked_pos: torch.Tensor | None = None,
+        mask_token: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """(batch, channels, rows * patch, columns * patch) -> (batch, prefix + rows * columns, hidden).
+
+        Where `bool_masked_pos` (batch, rows * columns) is true, `mask_token` (hidden,) stands for the patch.
+        """
+        patches = self.patch_embeddings(pixel_values)
+        if bool_masked_pos is not None and mask_token is not None:
+            # (batch, rows * columns) -> (batch, 1, rows, columns)
+            mask = bool_masked_pos.view(len(patches), 1, *patches.shape[-2:])
+            patches = torch.where(mask, mask_token.to(patches.dtype).view(1, -1, 1, 1), patches)
+        if self.position_embeddings is not None:
+            patches = patches + resize_positions(
+                self.position_embeddings, patches.shape[-2], patches.shape[-1], self.config.position_resize
+            )
         # (batch, hidden, rows, columns) -> (batch, rows * columns, hidden)
-        patches = self.patch_embeddings(pixel_values).flatten(2).transpose(1, 2)
+        patches = patches.flatten(2).transpose(1, 2)
         prefix = [tokens for tokens in (self.summary_tokens, self.register_tokens) if tokens is not None]
         return torch.cat([*(tokens.expand(len(patches), -1, -1) for tokens in prefix), patches], dim=1)
 
 
+def resize_positions(positions: torch.Tensor, rows: int, columns: int, method: str) -> torch.Tensor:
+    """Learned positions (1, hidden, stored rows, stored columns) for another grid: (1, hidden, rows, columns).
+
+    Computed in float32, returned in the dtype of `positions`. See `ZenConfig.position_resize` for the methods. A grid
+    as stored comes back as it is, except by `"bilinear_crop"` when it is no square.
+    """
+    dtype = positions.dtype
+    if method == "bilinear_crop":
+        side = max(rows, columns)
+        square = nn.functional.interpolate(positions.float(), (side, side), mode="bilinear", align_corners=False)
+        return square[:, :, :rows, :columns].to(dtype)
+    if positions.shape[-2:] == (rows, columns):
+        return positions
+    antialias = method == "bicubic_antialias"
+    return nn.functional.interpolate(
+        positions.float(), (rows, columns), mode="bicubic", align_corners=False, antialias=antialias
+    ).to(dtype)
+
+
 def axial_rotary_embedding(
-    rows: int, columns: int, head_dim: int, theta: float, device: torch.device
+    rows: int,
+    columns: int,
+    head_dim: int,
+    theta: float,
+    device: torch.device,
+    min_period: float = 1.0,
+    num_prefix_tokens: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and sine of the angles by which the patches of a grid are turned, as in DINOv3 (arXiv:2508.10104, 3.2).
+    """Cosine and sine of the angles by which the tokens of a frame are turned, as in DINOv3 (arXiv:2508.10104, 3.2).
 
     The centre of a patch has coordinates (y, x) in (-1, 1), each relative to its own side of the image. Every image
     therefore spans the same range: a larger one samples it more finely instead of reaching into positions never
     trained, and a wide frame keeps its coordinates when it is squeezed into a square. With F = head_dim / 4
-    frequencies `f_k = theta ** (-k / F)`, the angles of a patch are `2 pi (y f_0 ... y f_(F-1), x f_0 ... x f_(F-1))`,
-    repeated for the other half of the channels.
+    frequencies `f_k = theta ** (-k / F) / min_period`, the angles of a patch are
+    `2 pi (y f_0 ... y f_(F-1), x f_0 ... x f_(F-1))`, repeated for the other half of the channels. The tokens in front
+    of the patches have no position: their angles are 0.
 
     Returns:
-        cos, sin: Both (rows * columns, head_dim), float32.
+        cos, sin: Both (num_prefix_tokens + rows * columns, head_dim), float32; `sin` negative in the first half of the
+            channels, as `rotate_tokens` wants it.
     """
     y = (2 * torch.arange(rows, dtype=torch.float32, device=device) + 1) / rows - 1
     x = (2 * torch.arange(columns, dtype=torch.float32, device=device) + 1) / columns - 1
     # (rows, columns, 2) -> (rows * columns, 2, 1)
     centers = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).flatten(0, 1).unsqueeze(-1)
     count = head_dim // 4
-    frequencies = theta ** (-torch.arange(count, dtype=torch.float32, device=device) / count)
+    frequencies = theta ** (-torch.arange(count, dtype=torch.float32, device=device) / count) / min_period
     # (rows * columns, 2, count) -> (rows * columns, head_dim / 2) -> (rows * columns, head_dim)
-    angles = (2 * math.pi * centers * frequencies).flatten(1).repeat(1, 2)
-    return angles.cos(), angles.sin()
+    angles = (2 * math.pi * centers * frequencies).flatten(1)
+    angles = nn.functional.pad(angles, (0, 0, num_prefix_tokens, 0))
+    return angles.cos().repeat(1, 2), torch.cat((-angles.sin(), angles.sin()), dim=-1)
 
 
-def rotate_patches(tokens: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Turn the patches of queries or keys by their angles; the tokens in front of them have no position.
+def rotate_tokens(tokens: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Turn queries or keys by their angles: channels k and k + head_dim / 2 are the two axes of one plane.
+
+    With the sign inside `sin` this is the fewest passes over memory, which is what a rotation costs.
 
     Args:
-        tokens: (batch, heads, prefix + patches, head_dim).
-        cos: (patches, head_dim), float32.
-        sin: (patches, head_dim), float32.
+        tokens: (batch, heads, tokens, head_dim).
+        cos: (tokens, head_dim), float32, as `axial_rotary_embedding` gives it.
+        sin: (tokens, head_dim), float32, as `axial_rotary_embedding` gives it.
 
     Returns:
         Shape and dtype of `tokens`; the rotation itself is computed in float32.
     """
-    prefix, patches = tokens.split((tokens.shape[-2] - cos.shape[-2], cos.shape[-2]), dim=-2)
-    first, second = patches.chunk(2, dim=-1)
-    patches = patches * cos + torch.cat((-second, first), dim=-1) * sin
-    return torch.cat((prefix, patches.to(tokens.dtype)), dim=-2)
+    first, second = tokens.chunk(2, dim=-1)
+    return torch.addcmul(tokens * cos, torch.cat((second, first), dim=-1), sin).to(tokens.dtype)
 
 
 def eager_attention_forward(
@@ -149,7 +205,7 @@ class ZenAttention(nn.Module):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(batch, tokens, hidden) -> the same shape, and the attention weights where the implementation has them."""
@@ -158,8 +214,9 @@ class ZenAttention(nn.Module):
         query = self.q_proj(hidden_states).view(shape).transpose(1, 2)
         key = self.k_proj(hidden_states).view(shape).transpose(1, 2)
         value = self.v_proj(hidden_states).view(shape).transpose(1, 2)
-        query = rotate_patches(query, *position_embeddings)
-        key = rotate_patches(key, *position_embeddings)
+        if position_embeddings is not None:
+            query = rotate_tokens(query, *position_embeddings)
+            key = rotate_tokens(key, *position_embeddings)
 
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
@@ -212,9 +269,9 @@ class ZenLayerScale(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.full((config.hidden_size,), float(config.layerscale_value)))
 
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """(batch, tokens, hidden) -> the same shape."""
-        return hidden_states * self.scale
+    def forward(self, hidden_states: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
+        """`hidden_states + scale * branch`, in one pass over memory; all (batch, tokens, hidden)."""
+        return torch.addcmul(hidden_states, branch, self.scale)
 
 
 class ZenDropPath(nn.Module):
@@ -252,13 +309,16 @@ class ZenLayer(GradientCheckpointingLayer):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
-        """(batch, tokens, hidden) -> the same shape; `position_embeddings` as `axial_rotary_embedding` makes them."""
+        """(batch, tokens, hidden) -> the same shape.
+
+        `position_embeddings` are as `axial_rotary_embedding` makes them, `None` if the tokens carry learned positions.
+        """
         attended, _ = self.attention(self.norm1(hidden_states), position_embeddings, **kwargs)
-        hidden_states = hidden_states + self.drop_path(self.layer_scale1(attended))
-        return hidden_states + self.drop_path(self.layer_scale2(self.mlp(self.norm2(hidden_states))))
+        hidden_states = self.layer_scale1(hidden_states, self.drop_path(attended))
+        return self.layer_scale2(hidden_states, self.drop_path(self.mlp(self.norm2(hidden_states))))
 
 
 class ZenPreTrainedModel(PreTrainedModel):
@@ -270,6 +330,9 @@ class ZenPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ["image"]  # noqa: RUF012
     supports_gradient_checkpointing = True
+    # Losses of ZEN are means over the batch, which Trainer has to divide by the batches it accumulates. Of a model that
+    # takes any keyword it would believe that the model has done so.
+    accepts_loss_kwargs = False
     _no_split_modules = ["ZenEmbeddings", "ZenLayer"]  # noqa: RUF012 - transformers replaces it on instances
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -286,7 +349,7 @@ class ZenPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, nn.Linear | nn.Conv2d):
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
             init.trunc_normal_(module.weight, mean=0.0, std=self.config.initializer_range)
             if module.bias is not None:
                 init.zeros_(module.bias)
@@ -294,6 +357,8 @@ class ZenPreTrainedModel(PreTrainedModel):
             init.trunc_normal_(module.summary_tokens, mean=0.0, std=self.config.initializer_range)
             if module.register_tokens is not None:
                 init.trunc_normal_(module.register_tokens, mean=0.0, std=self.config.initializer_range)
+            if module.position_embeddings is not None:
+                init.trunc_normal_(module.position_embeddings, mean=0.0, std=self.config.initializer_range)
         elif isinstance(module, ZenLayerScale):
             init.constant_(module.scale, self.config.layerscale_value)
 
@@ -323,6 +388,15 @@ class ZenPreTrainedModel(PreTrainedModel):
         cls._refuse_inexact(pretrained_model_name_or_path, report["missing_keys"], report["unexpected_keys"])
         return loaded if wants_report else model
 
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+        """Save as transformers does, with the code of all ZEN classes, so that one folder serves every Auto class.
+
+        The Auto class of a head that is saved here leads back to that head.
+        """
+        entries = {name: _file_and_class(zen_classes[0]) for name, zen_classes in auto_classes().items()}
+        self.config.auto_map = {"AutoConfig": _file_and_class(type(self.config)), **entries}
+        return super().save_pretrained(save_directory, *args, **kwargs)
+
     @staticmethod
     def _finalize_model_loading(model: Any, load_config: Any, loading_info: Any) -> Any:
         """Check the weights before transformers fills the gaps and warns (it calls this inside `from_pretrained`)."""
@@ -336,18 +410,28 @@ class ZenPreTrainedModel(PreTrainedModel):
         return PreTrainedModel._finalize_model_loading(model, load_config, loading_info)
 
     @classmethod
+    def _may_be_left_out(cls) -> tuple[str, ...]:
+        """Beginnings of the names of weights that a checkpoint may hold in vain."""
+        return ()
+
+    @classmethod
     def _refuse_inexact(
         cls, source: Any, missing: Iterable[str], unknown: Iterable[str], misshapen: Iterable[tuple] = ()
     ) -> None:
         faults = {
             "missing": [key for key in missing if not key.startswith(cls._weights_that_may_be_new)],
-            "unknown to the model": list(unknown),
+            "unknown to the model": [key for key in unknown if not key.startswith(cls._may_be_left_out())],
             "of another shape": [f"{key} is {tuple(found)}, not {tuple(right)}" for key, found, right in misshapen],
         }
         texts = [f"{len(keys)} {fault}: {_first_few(keys)}" for fault, keys in faults.items() if keys]
         if texts:
             source = "the state dict" if source is None else source
             raise ValueError(f"{source} does not hold exactly the weights of {cls.__name__}: {'; '.join(texts)}")
+
+
+def _file_and_class(zen_class: type) -> str:
+    """What `auto_map` calls a class: file.Class."""
+    return f"{zen_class.__module__.rsplit('.', 1)[-1]}.{zen_class.__name__}"
 
 
 def _first_few(keys: list[str], limit: int = 10) -> str:
@@ -377,16 +461,26 @@ class ZenModel(ZenPreTrainedModel):
             ZenLayer(config, drop_path_rate=config.drop_path_rate * index / last)
             for index in range(config.num_hidden_layers)
         )
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.norm = (
+            nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if config.final_layer_norm else nn.Identity()
+        )
         self.post_init()
 
     @capture_outputs(tie_last_hidden_states=False)
-    def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> BaseModelOutputWithPooling:
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        bool_masked_pos: torch.Tensor | None = None,
+        mask_token: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPooling:
         """Encode a batch of frames.
 
         Args:
             pixel_values: (batch, channels, height, width), floating point, normalised as `ZenImageProcessor` does.
                 Height and width are multiples of the patch size. Cast to the dtype of the weights.
+            bool_masked_pos: (batch, rows * columns), bool; the patches to hide behind `mask_token`.
+            mask_token: (hidden,); the encoder has none of its own, a masked image model brings it.
             kwargs: `output_hidden_states` (True, a layer index or a list of them), `output_attentions` (with eager
                 attention only), `return_dict`.
 
@@ -398,25 +492,35 @@ class ZenModel(ZenPreTrainedModel):
             attentions: On request, per layer (batch, heads, tokens, tokens).
 
         Raises:
-            ValueError: `pixel_values` has another number of axes or channels, holds integers (8-bit pixels that were
-                not normalised), or its sides are no multiples of the patch (naming the nearest legal sizes).
+            ValueError: As `check_pixel_values`.
         """
-        self._check(pixel_values)
-        rows, columns = self.config.grid_size(*pixel_values.shape[-2:])
-        hidden_states = self.embeddings(pixel_values.to(self.embeddings.patch_embeddings.weight.dtype))
-        position_embeddings = axial_rotary_embedding(
-            rows,
-            columns,
-            head_dim=self.config.hidden_size // self.config.num_attention_heads,
-            theta=self.config.rope_theta,
-            device=hidden_states.device,
+        rows, columns = check_pixel_values(pixel_values, self.config)
+        hidden_states = self.embeddings(
+            pixel_values.to(self.embeddings.patch_embeddings.weight.dtype), bool_masked_pos, mask_token
         )
+        position_embeddings = None
+        if self.config.position_embedding == "rotary":
+            position_embeddings = axial_rotary_embedding(
+                rows,
+                columns,
+                head_dim=self.config.hidden_size // self.config.num_attention_heads,
+                theta=self.config.rope_theta,
+                device=hidden_states.device,
+                min_period=self.config.rope_min_period,
+                num_prefix_tokens=self.config.num_prefix_tokens,
+            )
         for layer in self.layers:
             hidden_states = layer(hidden_states, position_embeddings=position_embeddings, **kwargs)
         hidden_states = self.norm(hidden_states)
         return BaseModelOutputWithPooling(
             last_hidden_state=hidden_states, pooler_output=self.summary_tokens(hidden_states).mean(dim=1)
         )
+
+    @classmethod
+    def _may_be_left_out(cls) -> tuple[str, ...]:
+        """The encoder of a folder that was saved with a head is loaded without it."""
+        heads = [zen_class for zen_classes in auto_classes().values() for zen_class in zen_classes]
+        return tuple(prefix for head in heads for prefix in head._weights_that_may_be_new)
 
     def summary_tokens(self, last_hidden_state: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, hidden) -> (batch, num_summary_tokens, hidden): what describes the whole frame."""
@@ -446,17 +550,167 @@ class ZenModel(ZenPreTrainedModel):
         # (batch, rows * columns, hidden) -> (batch, hidden, rows, columns)
         return patches.transpose(1, 2).unflatten(2, (rows, columns))
 
-    def _check(self, pixel_values: torch.Tensor) -> None:
-        if pixel_values.ndim != 4 or pixel_values.shape[1] != self.config.num_channels:
+
+def check_pixel_values(pixel_values: torch.Tensor, config: ZenConfig) -> tuple[int, int]:
+    """Refuse what cannot be a batch of normalised frames.
+
+    Values are looked at only where that costs nothing worth mentioning: on the CPU, outside of `torch.compile`.
+
+    Returns:
+        Rows and columns of patches.
+
+    Raises:
+        ValueError: `pixel_values` has another number of axes or channels, is empty, holds integers, NaN, infinity or
+            numbers as large as pixels (all of which were not normalised), or its sides are no multiples of the patch
+            (naming the nearest legal sizes).
+    """
+    if pixel_values.ndim != 4 or pixel_values.shape[1] != config.num_channels:
+        raise ValueError(
+            f"pixel_values must be (batch, {config.num_channels}, height, width), not {tuple(pixel_values.shape)}"
+        )
+    if not pixel_values.is_floating_point():
+        raise ValueError(
+            f"pixel_values must be normalised floating point numbers, not {pixel_values.dtype}; "
+            "ZenImageProcessor makes them from 8-bit images"
+        )
+    grid = config.grid_size(*pixel_values.shape[-2:])
+    if not len(pixel_values):
+        raise ValueError(f"pixel_values holds no frame: its shape is {tuple(pixel_values.shape)}")
+    if pixel_values.device.type == "cpu" and not torch.compiler.is_compiling():
+        low, high = (float(value) for value in torch.aminmax(pixel_values.detach()))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError("pixel_values holds NaN or infinity")
+        if max(-low, high) > LARGEST_NORMALIZED:
             raise ValueError(
-                f"pixel_values must be (batch, {self.config.num_channels}, height, width), "
-                f"not {tuple(pixel_values.shape)}"
-            )
-        if not pixel_values.is_floating_point():
-            raise ValueError(
-                f"pixel_values must be normalised floating point numbers, not {pixel_values.dtype}; "
+                f"pixel_values holds values from {low:.3g} to {high:.3g}, which normalised frames never do; "
                 "ZenImageProcessor makes them from 8-bit images"
             )
+    return grid
 
 
-__all__ = ["ZenModel", "ZenPreTrainedModel"]
+class ZenPyramid(nn.Module):
+    """Maps of several strides from maps of one, as ViTDet makes its simple feature pyramid (arXiv:2203.16527, 3).
+
+    Every factor of two upwards is a transposed convolution, every factor of two downwards a max pooling.
+    """
+
+    def __init__(self, config: ZenConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        # Named by factor too: a pyramid of other factors must not take over the layers of this one.
+        self.scales = nn.ModuleDict()
+        for index, factor in enumerate(config.pyramid_scale_factors or ()):
+            steps: list[nn.Module] = []
+            for _ in range(round(math.log2(max(factor, 1)))):
+                # GELU between two steps: without it they were one linear map.
+                steps += [*([nn.GELU()] if steps else []), nn.ConvTranspose2d(width, width, kernel_size=2, stride=2)]
+            for _ in range(round(-math.log2(min(factor, 1)))):
+                steps.append(nn.MaxPool2d(kernel_size=2, stride=2))
+            self.scales[f"{index}_x{factor:g}".replace(".", "_")] = nn.Sequential(*steps)
+
+    def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        """One map (batch, hidden, rows, columns) for all scales, or one each, to one per scale."""
+        if len(maps) not in (1, len(self.scales)):  # `out_features` can be set after the config was checked
+            raise ValueError(f"{len(self.scales)} pyramid_scale_factors need 1 map or as many, not {len(maps)}")
+        sources = maps * len(self.scales) if len(maps) == 1 else maps
+        return [scale(source) for scale, source in zip(self.scales.values(), sources, strict=True)]
+
+
+class ZenBackbone(BackboneMixin, ZenModel):
+    """The encoder as the heads of transformers want it: UperNet, DPT, Mask2Former, DETR and their kin.
+
+    `ZenConfig` says which stages come back and in which form: maps, maps of several strides, or token sequences.
+
+    Example:
+        >>> config = ZenConfig.from_size("nano", out_features=["stage6"], pyramid_scale_factors=[2, 1, 0.5])
+        >>> [tuple(feature_map.shape) for feature_map in ZenBackbone(config)(torch.zeros(1, 3, 64, 96)).feature_maps]
+        [(1, 192, 8, 12), (1, 192, 4, 6), (1, 192, 2, 3)]
+    """
+
+    _weights_that_may_be_new = ("pyramid.",)
+
+    def __init__(self, config: ZenConfig) -> None:
+        super().__init__(config)
+        self.num_features = [config.hidden_size] * (config.num_hidden_layers + 1)
+        if config.pyramid_scale_factors is not None:
+            self.pyramid = ZenPyramid(config)
+            self.post_init()
+
+    @property
+    def channels(self) -> list[int]:
+        """Channels of each map that `forward` returns."""
+        return [self.config.hidden_size] * len(self.config.pyramid_scale_factors or self.out_features)
+
+    @can_return_tuple
+    @filter_output_hidden_states
+    def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> BackboneOutput:
+        """Encode a batch of frames.
+
+        Args:
+            pixel_values: As in `ZenModel.forward`.
+            kwargs: As in `ZenModel.forward`.
+
+        Returns:
+            feature_maps: Per stage of `out_features` (batch, hidden, rows, columns); one per factor with
+                `pyramid_scale_factors`; (batch, [1 +] rows * columns, hidden) with `reshape_hidden_states=False`.
+            hidden_states, attentions: On request, as in `ZenModel.forward`.
+
+        Raises:
+            ValueError: As `check_pixel_values`.
+        """
+        outputs = ZenModel.forward(self, pixel_values, **kwargs)  # not super(): the mixin stands between
+        maps = []
+        for name, hidden_state in zip(self.stage_names, outputs.hidden_states, strict=True):
+            if name not in self.out_features:
+                continue
+            if self.config.apply_layernorm or name == self.stage_names[-1]:
+                hidden_state = self.norm(hidden_state)
+            maps.append(self._as_configured(hidden_state, *pixel_values.shape[-2:]))
+        if self.config.pyramid_scale_factors is not None:
+            maps = self.pyramid(maps)
+        return BackboneOutput(
+            feature_maps=tuple(maps),  # type: ignore[arg-type]  # annotated upstream as a tuple of one
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def _as_configured(self, hidden_state: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        if self.config.reshape_hidden_states:
+            return self.dense_tokens(hidden_state, height, width)
+        patches = hidden_state[:, self.config.num_prefix_tokens :]
+        if not self.config.return_class_token:
+            return patches
+        return torch.cat([self.summary_tokens(hidden_state).mean(dim=1, keepdim=True), patches], dim=1)
+
+
+def auto_classes() -> dict[str, tuple[type[ZenPreTrainedModel], ...]]:
+    """The ZEN classes behind each Auto class of transformers, by the name of the latter.
+
+    Where there are several, the first is the default and `architectures` in config.json asks for another.
+    """
+    # Here and not above, because those files import this one. transformers reads these lines too: they are why the
+    # code of every class is laid beside the weights, whichever class is saved.
+    from .modeling_zen_image import (
+        ZenForActionTriplet,
+        ZenForDepthEstimation,
+        ZenForImageClassification,
+        ZenForMaskedImageModeling,
+        ZenForSemanticSegmentation,
+    )
+    from .modeling_zen_text import ZenForVisualQuestionAnswering, ZenForZeroShotImageClassification
+    from .modeling_zen_video import ZenForVideoClassification, ZenForVideoFrameClassification
+
+    return {
+        "AutoModel": (ZenModel,),
+        "AutoBackbone": (ZenBackbone,),
+        "AutoModelForImageClassification": (ZenForImageClassification, ZenForActionTriplet),
+        "AutoModelForVideoClassification": (ZenForVideoClassification, ZenForVideoFrameClassification),
+        "AutoModelForSemanticSegmentation": (ZenForSemanticSegmentation,),
+        "AutoModelForDepthEstimation": (ZenForDepthEstimation,),
+        "AutoModelForMaskedImageModeling": (ZenForMaskedImageModeling,),
+        "AutoModelForZeroShotImageClassification": (ZenForZeroShotImageClassification,),
+        "AutoModelForVisualQuestionAnswering": (ZenForVisualQuestionAnswering,),
+    }
+
+
+__all__ = ["ZenBackbone", "ZenModel", "ZenPreTrainedModel"]

@@ -51,7 +51,7 @@ def test_what_is_left_open_is_filled_in() -> None:
     ("fields", "message"),
     [
         ({"hiden_size": 64}, r"ZenConfig has no field 'hiden_size' \(did you mean 'hidden_size'\?\)$"),
-        ({"zzz": 1}, r"has no field 'zzz'; it has hidden_size, num_hidden_layers, .*, qkv_bias$"),
+        ({"zzz": 1}, r"has no field 'zzz'; it has hidden_size, num_hidden_layers, .*, out_indices, "),
         ({"pach_size": 8, "zzz": 1}, r"'pach_size' \(did you mean 'patch_size'\?\), 'zzz'; it has"),
         ({"model_type": "vit"}, "config of a 'vit' model; ZenConfig reads model_type 'zen'"),
         ({"hidden_size": 100}, r"hidden_size 100 must be a multiple of 4 \* num_attention_heads \(24\)"),
@@ -70,6 +70,24 @@ def test_what_is_left_open_is_filled_in() -> None:
         ({"hidden_act": "gelu", "mlp": "swiglu"}, "hidden_act 'gelu' is not one of mlp='swiglu': silu"),
         ({"image_size": 230}, r"image_size: an image of 230 x 230 pixels .* height 230 \(nearest: 224 or 240\)"),
         ({"image_size": [224, 224, 3]}, r"image_size must be one number or \(height, width\) in pixels"),
+        ({"out_features": ["stage13"]}, "out_features must be a subset of stage_names"),
+        ({"pyramid_scale_factors": [3]}, r"pyramid_scale_factors must be out of 4, 2, 1, 0.5 and 0.25, not \[3\]"),
+        ({"pyramid_scale_factors": []}, "pyramid_scale_factors must be out of"),
+        ({"pyramid_scale_factors": [1], "reshape_hidden_states": False}, "they need reshape_hidden_states=True"),
+        (
+            {"pyramid_scale_factors": [2, 1, 0.5], "out_indices": [1, 2]},
+            "has 3 factors: out_features must name 1 stage or as many, not 2",
+        ),
+        ({"temporal_num_heads": 3}, r"temporal_hidden_size 64 must be a multiple of 2 \* temporal_num_heads \(6\)"),
+        ({"text_hidden_size": 0}, "text_hidden_size must be at least 1, not 0"),
+        ({"adaptor_hidden_size": 0}, "adaptor_hidden_size must be at least 1, not 0"),
+        ({"num_frames": 0}, "num_frames must be at least 1, not 0"),
+        ({"min_depth": 300.0}, "min_depth 300.0 must be less than max_depth 300.0"),
+        ({"triplets": [[0, 0, 0]], "verbs": ["cut"]}, "instruments, targets must be given too"),
+        (
+            {"triplets": [[0, 1, 0]], "instruments": ["a"], "verbs": ["b"], "targets": ["c"]},
+            r"triplets\[0\] is \[0, 1, 0\], not three indices below 1 \(instruments\), 1 \(verbs\) and 1 \(targets\)",
+        ),
     ],
 )
 def test_wrong_values_are_refused(fields: dict[str, Any], message: str) -> None:
@@ -145,3 +163,32 @@ def test_keys_of_transformers_are_accepted() -> None:
     assert config.num_labels == 2
     assert config.dtype is torch.bfloat16
     assert ZenConfig(num_labels=7).num_labels == 7  # type: ignore[call-arg]
+
+
+def test_stages_survive_the_file_and_can_be_replaced(tmp_path: Path) -> None:
+    config = ZenConfig(out_features=["stage3", "stage6"], pyramid_scale_factors=[2, 1])
+    config.save_pretrained(tmp_path)
+    assert ZenConfig.from_pretrained(tmp_path).out_indices == [3, 6]
+    assert ZenConfig.from_pretrained(tmp_path, out_indices=[1, 2]).out_features == ["stage1", "stage2"]
+    assert ZenConfig.from_pretrained(tmp_path, out_features=["stage7"]).out_indices == [7]
+    assert ZenConfig.from_pretrained(tmp_path, num_hidden_layers=8).out_features == ["stage3", "stage6"]
+
+
+@pytest.mark.parametrize(("image_size", "grid"), [(224, (14, 14)), ([64, 96], (4, 6))])
+def test_the_grid_of_learned_positions(image_size: Any, grid: tuple[int, int]) -> None:
+    assert ZenConfig(image_size=image_size, position_embedding="learned").position_grid == grid
+
+
+def test_what_trainer_writes_can_be_read(tmp_path: Path) -> None:
+    """Trainer sets `use_cache` on every config, also of models that have no cache."""
+    config = ZenConfig()
+    config.use_cache = False
+    config.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["use_cache"] is False
+    assert ZenConfig.from_pretrained(tmp_path).hidden_size == config.hidden_size
+
+
+@pytest.mark.parametrize(("head", "dropout"), [("convolution", 0.5), ("transformer", 0.1)])
+def test_dropout_follows_the_temporal_head(head: Any, dropout: float) -> None:
+    assert ZenConfig(temporal_head=head).temporal_dropout == dropout
+    assert ZenConfig(temporal_head=head, temporal_dropout=0.0).temporal_dropout == 0.0

@@ -1,5 +1,6 @@
 """Saving and loading: bit-equal, strict about every weight, the same through the Auto classes and the pipeline."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,29 @@ def edit_weights(folder: Path, edit: Callable[[dict[str, torch.Tensor]], Any]) -
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+# What each Auto class makes of a folder that holds only an encoder.
+AUTO_CLASSES = {
+    "AutoModel": "ZenModel",
+    "AutoModelForImageClassification": "ZenForImageClassification",
+    "AutoModelForVideoClassification": "ZenForVideoClassification",
+    "AutoModelForSemanticSegmentation": "ZenForSemanticSegmentation",
+    "AutoModelForDepthEstimation": "ZenForDepthEstimation",
+    "AutoModelForMaskedImageModeling": "ZenForMaskedImageModeling",
+    "AutoModelForZeroShotImageClassification": "ZenForZeroShotImageClassification",
+    "AutoModelForVisualQuestionAnswering": "ZenForVisualQuestionAnswering",
+}
+
+
 def test_the_saved_folder_is_complete(folder: Path) -> None:
-    assert {path.name for path in folder.iterdir()} == {
-        "config.json",
-        "model.safetensors",
-        "preprocessor_config.json",
-        "configuration_zen.py",
-        "modeling_zen.py",
-        "image_processing_zen.py",
-    }
+    """Whichever class is saved, config.json names a class for every Auto class, and the file of each lies there."""
+    auto_map = json.loads((folder / "config.json").read_text())["auto_map"]
+    assert auto_map.pop("AutoConfig") == "configuration_zen.ZenConfig"
+    assert auto_map.pop("AutoBackbone") == "modeling_zen.ZenBackbone"
+    assert {name: entry.split(".")[1] for name, entry in auto_map.items()} == AUTO_CLASSES
+    code = {f"{entry.split('.')[0]}.py" for entry in auto_map.values()}
+    assert code >= {"modeling_zen.py", "modeling_zen_image.py", "modeling_zen_text.py", "modeling_zen_video.py"}
+    weights = {"config.json", "model.safetensors", "preprocessor_config.json"}
+    assert {path.name for path in folder.iterdir()} >= weights | code | {"image_processing_zen.py"}
 
 
 @pytest.mark.parametrize("loader", [ZenModel, AutoModel])

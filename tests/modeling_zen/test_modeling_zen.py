@@ -9,7 +9,7 @@ import torch
 from transformers import DINOv3ViTConfig, DINOv3ViTModel
 
 from modeling_zen import ZenConfig, ZenModel
-from modeling_zen.modeling_zen import ZenDropPath, axial_rotary_embedding, rotate_patches
+from modeling_zen.modeling_zen import ZenDropPath, axial_rotary_embedding, resize_positions, rotate_tokens
 
 from .conftest import TINY
 
@@ -78,25 +78,27 @@ def test_rotary_angles_by_hand() -> None:
     a, b = math.cos(math.pi), math.cos(math.pi / 10)
     c, d = math.sin(math.pi), math.sin(math.pi / 10)
     torch.testing.assert_close(cos, torch.tensor([[1, 1, a, b, 1, 1, a, b]] * 2))
-    torch.testing.assert_close(sin, torch.tensor([[0, 0, -c, -d, 0, 0, -c, -d], [0, 0, c, d, 0, 0, c, d]]))
+    # Negative in the first half of the channels; the first column of patches has negative angles itself.
+    torch.testing.assert_close(sin, torch.tensor([[0, 0, c, d, 0, 0, -c, -d], [0, 0, -c, -d, 0, 0, c, d]]))
     assert cos.dtype == sin.dtype == torch.float32
 
 
 def test_rotation_keeps_lengths_and_leaves_the_prefix_alone() -> None:
-    cos, sin = axial_rotary_embedding(3, 5, head_dim=8, theta=100.0, device=torch.device("cpu"))
+    device = torch.device("cpu")
+    cos, sin = axial_rotary_embedding(3, 5, head_dim=8, theta=100.0, device=device, num_prefix_tokens=5)
     tokens = torch.randn(2, 4, 5 + 15, 8)
-    turned = rotate_patches(tokens, cos, sin)
+    turned = rotate_tokens(tokens, cos, sin)
     assert torch.equal(turned[:, :, :5], tokens[:, :, :5])
     torch.testing.assert_close(turned.norm(dim=-1), tokens.norm(dim=-1))
     assert not torch.allclose(turned[:, :, 5:], tokens[:, :, 5:])
-    assert rotate_patches(tokens.bfloat16(), cos, sin).dtype == torch.bfloat16
+    assert rotate_tokens(tokens.bfloat16(), cos, sin).dtype == torch.bfloat16
 
 
 def test_attention_sees_only_the_offset_between_patches() -> None:
     """Equal queries and equal keys everywhere: the score of two patches depends on rows and columns between them."""
     rows, columns = 3, 5
     cos, sin = axial_rotary_embedding(rows, columns, head_dim=8, theta=100.0, device=torch.device("cpu"))
-    query, key = (rotate_patches(torch.randn(1, 1, 1, 8).expand(1, 1, rows * columns, 8), cos, sin) for _ in "qk")
+    query, key = (rotate_tokens(torch.randn(1, 1, 1, 8).expand(1, 1, rows * columns, 8), cos, sin) for _ in "qk")
     scores = (query @ key.transpose(-2, -1))[0, 0].view(rows, columns, rows, columns)
     torch.testing.assert_close(scores[0, 1, 1, 3], scores[1, 2, 2, 4])
     torch.testing.assert_close(scores[2, 4, 1, 1], scores[1, 3, 0, 0])
@@ -109,8 +111,8 @@ def test_a_finer_grid_spans_the_same_range() -> None:
     _, coarse = axial_rotary_embedding(2, 2, head_dim=4, theta=100.0, device=device)
     _, fine = axial_rotary_embedding(4, 4, head_dim=4, theta=100.0, device=device)
     # y of the fine rows is -3/4, -1/4, ...: sin(2 pi y) of the first two rows is 1 and -1, of the coarse row 0.
-    torch.testing.assert_close(fine.view(4, 4, 4)[:2, 0, 0], torch.tensor([1.0, -1.0]))
-    torch.testing.assert_close(coarse.view(2, 2, 4)[:, 0, 0], torch.zeros(2), atol=1e-6, rtol=0)
+    torch.testing.assert_close(fine.view(4, 4, 4)[:2, 0, 2], torch.tensor([1.0, -1.0]))
+    torch.testing.assert_close(coarse.view(2, 2, 4)[:, 0, 2], torch.zeros(2), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("gated", [False, True])
@@ -238,3 +240,63 @@ def test_a_batch_is_its_samples(model: ZenModel, pixels: torch.Tensor) -> None:
     together = model(pixels).pooler_output
     alone = torch.cat([model(frame[None]).pooler_output for frame in pixels])
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-5)
+
+
+def test_periods_can_start_elsewhere() -> None:
+    """Twice the shortest period halves every angle."""
+    device = torch.device("cpu")
+    _, plain = axial_rotary_embedding(1, 2, head_dim=8, theta=100.0, device=device)
+    _, slower = axial_rotary_embedding(1, 2, head_dim=8, theta=100.0, device=device, min_period=2.0)
+    # x is 1/2 in the second column: pi and pi / 10 become half of it.
+    torch.testing.assert_close(plain[1, 6:].asin()[1:], torch.tensor([math.pi / 10]))
+    torch.testing.assert_close(slower[1, 6:], torch.tensor([math.sin(math.pi / 2), math.sin(math.pi / 20)]))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (torch.full((1, 3, 32, 32), math.nan), "pixel_values holds NaN or infinity"),
+        (torch.full((1, 3, 32, 32), -math.inf), "pixel_values holds NaN or infinity"),
+        (torch.full((1, 3, 32, 32), 128.0), "holds values from 128 to 128, which normalised frames never do"),
+        (torch.zeros(0, 3, 32, 32), r"holds no frame: its shape is \(0, 3, 32, 32\)"),
+        (torch.zeros(1, 3, 0, 32), "an image of 0 x 32 pixels .* does not divide into patches"),
+    ],
+)
+def test_what_cannot_be_normalised_frames_is_refused(model: ZenModel, pixels: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        model(pixels)
+
+
+@pytest.mark.parametrize("method", ["bicubic", "bicubic_antialias", "bilinear_crop"])
+def test_learned_positions(method: str) -> None:
+    torch.manual_seed(0)
+    config = ZenConfig(**{**TINY, "position_embedding": "learned", "position_resize": method})
+    learned = ZenModel(config).eval()
+    assert learned.embeddings.position_embeddings.shape == (1, 32, 4, 4)
+    same = torch.ones(1, 3, 64, 64)
+    patches = learned.dense_tokens(learned(same).last_hidden_state, 64, 64)
+    assert not torch.allclose(patches[..., 0, 0], patches[..., 3, 3])  # equal patches, told apart by position alone
+    assert learned(torch.ones(2, 3, 32, 96)).last_hidden_state.shape == (2, config.num_prefix_tokens + 2 * 6, 32)
+
+
+def test_resized_positions_by_hand() -> None:
+    ramp = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])  # (1, 1, 2, 2)
+    assert resize_positions(ramp, 2, 2, "bicubic") is ramp
+    # Bilinear at 2 -> 4 columns samples at -1/4, 1/4, 3/4, 5/4 and clamps outside; the crop keeps the top left.
+    wide = resize_positions(ramp, 1, 4, "bilinear_crop")
+    torch.testing.assert_close(wide, torch.tensor([[[[0.0, 0.25, 0.75, 1.0]]]]))
+    torch.testing.assert_close(resize_positions(ramp, 4, 1, "bilinear_crop"), torch.zeros(1, 1, 4, 1))
+
+
+def test_a_mask_token_takes_the_place_of_masked_patches(model: ZenModel, pixels: torch.Tensor) -> None:
+    """A masked patch says nothing of its pixels; what is not masked still counts."""
+    mask = torch.zeros(2, 15, dtype=torch.bool)
+    mask[:, 7] = True  # row 1, column 2 of 3 x 5
+    token = torch.randn(32)
+    changed, elsewhere = pixels.clone(), pixels.clone()
+    changed[:, :, 16:32, 32:48] += 1
+    elsewhere[:, :, :16, :16] += 1
+    hidden = model(pixels, bool_masked_pos=mask, mask_token=token).last_hidden_state
+    assert torch.equal(model(changed, bool_masked_pos=mask, mask_token=token).last_hidden_state, hidden)
+    assert not torch.equal(model(elsewhere, bool_masked_pos=mask, mask_token=token).last_hidden_state, hidden)
+    assert not torch.equal(model(pixels).last_hidden_state, hidden)
