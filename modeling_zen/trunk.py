@@ -187,6 +187,12 @@ def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
 
 
 def stored_config(folder_or_id: str | Path, revision: str | None, hub_options: Mapping[str, Any]) -> ZenConfig:
+    """The config of a ZEN folder or repository, as stored.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no config in it.
+        ValueError: It is the config of another model.
+    """
     folder = Path(folder_or_id)
     # A Hub id is "owner/name"; anything else, and whatever exists, is meant as a folder.
     if isinstance(folder_or_id, Path) or folder.exists() or len(folder.parts) > 2 or folder.parts[:1] in ((".",), ()):

@@ -11,9 +11,17 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoImageProcessor, AutoModel, pipeline
+from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification, pipeline
 
-from modeling_zen import ZenConfig, ZenImageProcessor, ZenModel, ZenPreTrainedModel
+from modeling_zen import (
+    CHOLECT50,
+    ZenConfig,
+    ZenForActionTriplet,
+    ZenForImageClassification,
+    ZenImageProcessor,
+    ZenModel,
+    ZenPreTrainedModel,
+)
 
 from .conftest import TINY
 
@@ -93,6 +101,36 @@ def test_a_truncated_file_is_named(loader: Any, folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"the weights in .*zen cannot be read: Error while deserializing"):
         loader.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("loader", [ZenModel, AutoModel])
+def test_pickles_are_not_opened(loader: Any, folder: Path, model: ZenModel) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    with pytest.raises(OSError, match=r"no file named model\.safetensors found in directory .*zen"):
+        loader.from_pretrained(folder)
+    with pytest.raises(ValueError, match="from safetensors only: a pickle can run any code when it is opened"):
+        loader.from_pretrained(folder, use_safetensors=False)
+
+
+def test_an_encoder_comes_out_of_a_folder_with_a_head(folder: Path, model: ZenModel, tmp_path: Path) -> None:
+    """The head is left behind; what is neither encoder nor a head of ZEN is still refused."""
+    AutoModelForImageClassification.from_pretrained(folder, num_labels=3).save_pretrained(tmp_path / "head")
+    encoder = AutoModel.from_pretrained(tmp_path / "head")
+    assert type(encoder) is ZenModel
+    assert all(torch.equal(value, encoder.state_dict()[name]) for name, value in model.state_dict().items())
+    edit_weights(tmp_path / "head", lambda w: w.update(extra=torch.zeros(1)))
+    with pytest.raises(ValueError, match=r"1 unknown to the model: extra$"):
+        AutoModel.from_pretrained(tmp_path / "head")
+
+
+def test_architectures_choose_within_an_auto_class(folder: Path, tmp_path: Path) -> None:
+    triplets: Any = ZenForActionTriplet.from_pretrained(folder, **CHOLECT50)
+    triplets.save_pretrained(tmp_path / "triplets")
+    auto_map = json.loads((tmp_path / "triplets" / "config.json").read_text())["auto_map"]
+    assert auto_map["AutoModelForImageClassification"] == "modeling_zen_image.ZenForActionTriplet"
+    assert type(AutoModelForImageClassification.from_pretrained(tmp_path / "triplets")) is ZenForActionTriplet
+    assert type(AutoModelForImageClassification.from_pretrained(folder)) is ZenForImageClassification
 
 
 def test_a_state_dict_is_checked_too(model: ZenModel, config: ZenConfig) -> None:
