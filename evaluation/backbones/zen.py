@@ -49,7 +49,8 @@ class ZenBackbone:
     def extract(self, images: np.ndarray) -> Features:
         """Features of images, uint8 (B, H, W, 3) RGB, H and W multiples of the patch."""
         channels_first = torch.from_numpy(images).permute(0, 3, 1, 2)  # (B, H, W, 3) -> (B, 3, H, W)
-        pixels = self._processor(list(channels_first), do_resize=False, return_tensors="pt")["pixel_values"]
+        as_they_are = {"do_resize": False, "do_crop_field_of_view": False}
+        pixels = self._processor(list(channels_first), **as_they_are, return_tensors="pt")["pixel_values"]
         output = self._model(pixels.to(self._device))
         dense = self._model.dense_tokens(output.last_hidden_state, images.shape[1], images.shape[2])
         return Features(output.pooler_output.float().cpu().numpy(), dense.float().cpu().numpy())
