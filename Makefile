@@ -12,12 +12,13 @@ DEMO_DATA := $(if $(DATA),$(DATA),$(OUT)/synthetic)
 # What was tested is pinned in constraints.txt, so that installs repeat.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-transformers lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo [DATA=folder] [OUT=runs/demo]   the whole way: corpus, pretraining, benchmark, model card"
 	@echo "make test                                  all tests"
+	@echo "make test-transformers                     the common tests of transformers on ZEN's classes (one download)"
 	@echo "make lint                                  ruff and mypy"
 	@echo "make format                                rewrite with ruff"
 	@echo "make clean                                 remove the virtual environment and caches"
@@ -61,6 +62,11 @@ endif
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n 2 $(TEST_ARGS)
 
+# The tests are those of the installed transformers, from its source distribution; they are fetched once.
+test-transformers: $(VENV)/.dev-installed
+	$(BIN)/python tests/transformers_common/sdist.py
+	$(BIN)/python -m pytest tests/transformers_common -n 2 $(TEST_ARGS)
+
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -71,5 +77,5 @@ format: $(VENV)/.dev-installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .cache *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,8 @@
 """The ZEN encoder as a transformers model; importing this package registers it with the Auto classes."""
 
 import transformers
-from transformers import AutoConfig, AutoImageProcessor, AutoVideoProcessor
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoVideoProcessor
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from modeling_zen.cholect50 import CHOLECT50
 from modeling_zen.configuration_zen import ZEN_SIZES, ZenConfig
@@ -22,6 +23,7 @@ from modeling_zen.modeling_zen_video import (
     ZenForVideoFrameClassification,
     ZenVideoFrameClassifierOutput,
 )
+from modeling_zen.pipeline_zen import TASK, ZenVideoFeatureExtractionPipeline
 from modeling_zen.temporal_zen import ZenTemporalState
 from modeling_zen.video_processing_zen import ZenVideoProcessor
 
@@ -37,6 +39,13 @@ for name, zen_classes in auto_classes().items():
     getattr(transformers, name).register(ZenConfig, zen_classes if zen_classes[1:] else zen_classes[0], exist_ok=True)
     for zen_class in zen_classes:
         zen_class.register_for_auto_class(name)
+
+PIPELINE_REGISTRY.register_pipeline(TASK, ZenVideoFeatureExtractionPipeline, pt_model=AutoModel, type="video")
+# Saved folders name that pipeline too, for those who have only the folder; `pipeline()` would ask to trust that copy.
+# To those who have this package the config therefore answers that there is none, though config.json keeps naming it.
+ZenConfig.custom_pipelines = property(  # type: ignore[attr-defined]
+    lambda config: {}, lambda config, pipelines: config.__dict__.update(custom_pipelines=pipelines)
+)
 
 __all__ = [
     "CHOLECT50",

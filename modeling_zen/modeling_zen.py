@@ -25,12 +25,15 @@ from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.backbone_utils import BackboneMixin, filter_output_hidden_states
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BackboneOutput, BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.utils.generic import TransformersKwargs, can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
+from .adapter_zen import read_head_config, refuse_another_model, save_head_config, with_head_config
 from .configuration_zen import ZenConfig
 
 # Far beyond any pixel after normalisation (2.7 with ImageNet's numbers, 3.7 with the narrowest in use), far below 255.
@@ -71,7 +74,7 @@ class ZenEmbeddings(nn.Module):
         patches = self.patch_embeddings(pixel_values)
         if bool_masked_pos is not None and mask_token is not None:
             # (batch, rows * columns) -> (batch, 1, rows, columns)
-            mask = bool_masked_pos.view(len(patches), 1, *patches.shape[-2:])
+            mask = bool_masked_pos.view(patches.shape[0], 1, *patches.shape[-2:])
             patches = torch.where(mask, mask_token.to(patches.dtype).view(1, -1, 1, 1), patches)
         if self.position_embeddings is not None:
             patches = patches + resize_positions(
@@ -80,7 +83,7 @@ class ZenEmbeddings(nn.Module):
         # (batch, hidden, rows, columns) -> (batch, rows * columns, hidden)
         patches = patches.flatten(2).transpose(1, 2)
         prefix = [tokens for tokens in (self.summary_tokens, self.register_tokens) if tokens is not None]
-        return torch.cat([*(tokens.expand(len(patches), -1, -1) for tokens in prefix), patches], dim=1)
+        return torch.cat([*(tokens.expand(patches.shape[0], -1, -1) for tokens in prefix), patches], dim=1)
 
 
 def resize_positions(positions: torch.Tensor, rows: int, columns: int, method: str) -> torch.Tensor:
@@ -370,32 +373,67 @@ class ZenPreTrainedModel(PreTrainedModel):
         both. Here each is an error. Only weights that begin with a name in `_weights_that_may_be_new` may be missing,
         and only with `ignore_mismatched_sizes=True`, which is the caller's own word, may a shape differ.
 
+        A folder with an adapter is loaded onto the encoder that it names, as the model whose adapter it is.
+
         Returns:
             The model in evaluation mode; with `output_loading_info=True` also the report of transformers.
 
         Raises:
-            ValueError: Naming the weights that are missing, unknown or of another shape; or a weight file is damaged.
+            ValueError: Naming the weights that are missing, unknown or of another shape; a weight file is damaged; or
+                the weights are wanted from a pickle.
+            OSError: There are no weights in safetensors, or there is no such folder or repository.
         """
+        if not kwargs.setdefault("use_safetensors", True):
+            raise ValueError("ZEN loads weights from safetensors only: a pickle can run any code when it is opened")
         wants_report = kwargs.pop("output_loading_info", False)
+        kwargs = with_head_config(pretrained_model_name_or_path, kwargs)
+        if "_adapter_model_path" in (kwargs.get("adapter_kwargs") or {}):  # an Auto class, which has seen the encoder
+            zen_class = cls._class_of_adapter(kwargs["config"])
+            if zen_class is not cls:
+                kwargs["output_loading_info"] = wants_report
+                return zen_class.from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         try:
             loaded: Any = super().from_pretrained(
                 pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
             )
         except SafetensorError as error:
             raise ValueError(f"the weights in {pretrained_model_name_or_path} cannot be read: {error}") from error
-        model, report = loaded
-        # For a folder with an adapter this is the report on the adapter alone; the encoder was checked before it.
-        cls._refuse_inexact(pretrained_model_name_or_path, report["missing_keys"], report["unexpected_keys"])
-        return loaded if wants_report else model
+        return loaded if wants_report else loaded[0]
+
+    def load_adapter(self, peft_model_id: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Load an adapter as transformers does, but refuse one that does not hold exactly its weights.
+
+        Raises:
+            ValueError: Naming the weights that are missing, unknown or of another shape; or the adapter belongs to a
+                model with another config.
+        """
+        if "load_config" not in kwargs and peft_model_id is not None:  # there is one inside `from_pretrained`
+            stored = read_head_config(peft_model_id, **kwargs)
+            if stored is not None:
+                refuse_another_model(stored, self.config, peft_model_id, head=self.base_model is not self)
+        # transformers 5.23 misses the name under which PEFT keeps the magnitudes of DoRA, and leaves them as they were.
+        magnitudes = WeightRenaming(r"(lora_magnitude_vector\.[^.]+)$", r"\1.weight")
+        known = kwargs["load_config"].weight_mapping if "load_config" in kwargs else get_model_conversion_mapping(self)
+        options = {"ignore_mismatched_sizes": True, "weight_mapping": [*(known or ()), magnitudes]}
+        report = super().load_adapter(peft_model_id, *args, **{**kwargs, **options})
+        self._refuse_inexact(
+            peft_model_id, report.missing_keys, report.unexpected_keys, report.mismatched_keys, may_be_new=()
+        )
+        return report
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
         """Save as transformers does, with the code of all ZEN classes, so that one folder serves every Auto class.
 
-        The Auto class of a head that is saved here leads back to that head.
+        And our pipeline. The Auto class of a head that is saved here leads back to that head.
         """
+        from .pipeline_zen import CUSTOM_PIPELINES  # here, because loading a model needs no pipeline
+
         entries = {name: _file_and_class(zen_classes[0]) for name, zen_classes in auto_classes().items()}
         self.config.auto_map = {"AutoConfig": _file_and_class(type(self.config)), **entries}
-        return super().save_pretrained(save_directory, *args, **kwargs)
+        self.config.custom_pipelines = CUSTOM_PIPELINES
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if self._hf_peft_config_loaded and kwargs.get("is_main_process", True):  # that was an adapter only
+            save_head_config(self.config, type(self).__name__, save_directory)
 
     @staticmethod
     def _finalize_model_loading(model: Any, load_config: Any, loading_info: Any) -> Any:
@@ -410,16 +448,31 @@ class ZenPreTrainedModel(PreTrainedModel):
         return PreTrainedModel._finalize_model_loading(model, load_config, loading_info)
 
     @classmethod
+    def _class_of_adapter(cls, config: Any) -> "type[ZenPreTrainedModel]":
+        """Of the classes behind one Auto class, the one that an adapter was saved from."""
+        name = (config.architectures or [""])[0]
+        for default, *others in auto_classes().values():
+            if cls is default:
+                return next((other for other in others if other.__name__ == name), cls)
+        return cls
+
+    @classmethod
     def _may_be_left_out(cls) -> tuple[str, ...]:
         """Beginnings of the names of weights that a checkpoint may hold in vain."""
         return ()
 
     @classmethod
     def _refuse_inexact(
-        cls, source: Any, missing: Iterable[str], unknown: Iterable[str], misshapen: Iterable[tuple] = ()
+        cls,
+        source: Any,
+        missing: Iterable[str],
+        unknown: Iterable[str],
+        misshapen: Iterable[tuple] = (),
+        may_be_new: tuple[str, ...] | None = None,
     ) -> None:
+        may_be_new = cls._weights_that_may_be_new if may_be_new is None else may_be_new
         faults = {
-            "missing": [key for key in missing if not key.startswith(cls._weights_that_may_be_new)],
+            "missing": [key for key in missing if not key.startswith(may_be_new)],
             "unknown to the model": [key for key in unknown if not key.startswith(cls._may_be_left_out())],
             "of another shape": [f"{key} is {tuple(found)}, not {tuple(right)}" for key, found, right in misshapen],
         }
