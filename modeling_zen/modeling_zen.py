@@ -64,17 +64,19 @@ class ZenEmbeddings(nn.Module):
     def forward(
         self,
         pixel_values: torch.Tensor,
-        bool_masked_pos: torch.Tensor | None = None,
+        masked_patches: torch.Tensor | None = None,
         mask_token: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """(batch, channels, rows * patch, columns * patch) -> (batch, prefix + rows * columns, hidden).
 
-        Where `bool_masked_pos` (batch, rows * columns) is true, `mask_token` (hidden,) stands for the patch.
+        Where `masked_patches` (batch, rows * columns) is true, `mask_token` (hidden,) stands for the patch.
         """
         patches = self.patch_embeddings(pixel_values)
-        if bool_masked_pos is not None and mask_token is not None:
+        if (masked_patches is None) != (mask_token is None):
+            raise ValueError("masked_patches and mask_token go together: patches are hidden behind that token")
+        if masked_patches is not None and mask_token is not None:
             # (batch, rows * columns) -> (batch, 1, rows, columns)
-            mask = bool_masked_pos.view(patches.shape[0], 1, *patches.shape[-2:])
+            mask = masked_patches.view(patches.shape[0], 1, *patches.shape[-2:])
             patches = torch.where(mask, mask_token.to(patches.dtype).view(1, -1, 1, 1), patches)
         if self.position_embeddings is not None:
             patches = patches + resize_positions(
@@ -523,7 +525,7 @@ class ZenModel(ZenPreTrainedModel):
     def forward(
         self,
         pixel_values: torch.Tensor,
-        bool_masked_pos: torch.Tensor | None = None,
+        masked_patches: torch.Tensor | None = None,
         mask_token: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
@@ -532,7 +534,7 @@ class ZenModel(ZenPreTrainedModel):
         Args:
             pixel_values: (batch, channels, height, width), floating point, normalised as `ZenImageProcessor` does.
                 Height and width are multiples of the patch size. Cast to the dtype of the weights.
-            bool_masked_pos: (batch, rows * columns), bool; the patches to hide behind `mask_token`.
+            masked_patches: (batch, rows * columns), bool; the patches to hide behind `mask_token`.
             mask_token: (hidden,); the encoder has none of its own, a masked image model brings it.
             kwargs: `output_hidden_states` (True, a layer index or a list of them), `output_attentions` (with eager
                 attention only), `return_dict`.
@@ -549,7 +551,7 @@ class ZenModel(ZenPreTrainedModel):
         """
         rows, columns = check_pixel_values(pixel_values, self.config)
         hidden_states = self.embeddings(
-            pixel_values.to(self.embeddings.patch_embeddings.weight.dtype), bool_masked_pos, mask_token
+            pixel_values.to(self.embeddings.patch_embeddings.weight.dtype), masked_patches, mask_token
         )
         position_embeddings = None
         if self.config.position_embedding == "rotary":

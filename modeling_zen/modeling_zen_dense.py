@@ -220,7 +220,7 @@ class ZenForMaskedImageModeling(ZenPreTrainedModel):
             bool_masked_pos = bool_masked_pos.bool()
         outputs = self.zen(
             pixel_values,
-            bool_masked_pos=bool_masked_pos,
+            masked_patches=bool_masked_pos,
             mask_token=None if bool_masked_pos is None else self.mask_token,
             return_dict=True,
             **kwargs,

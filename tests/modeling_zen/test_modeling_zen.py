@@ -296,7 +296,14 @@ def test_a_mask_token_takes_the_place_of_masked_patches(model: ZenModel, pixels:
     changed, elsewhere = pixels.clone(), pixels.clone()
     changed[:, :, 16:32, 32:48] += 1
     elsewhere[:, :, :16, :16] += 1
-    hidden = model(pixels, bool_masked_pos=mask, mask_token=token).last_hidden_state
-    assert torch.equal(model(changed, bool_masked_pos=mask, mask_token=token).last_hidden_state, hidden)
-    assert not torch.equal(model(elsewhere, bool_masked_pos=mask, mask_token=token).last_hidden_state, hidden)
+    hidden = model(pixels, masked_patches=mask, mask_token=token).last_hidden_state
+    assert torch.equal(model(changed, masked_patches=mask, mask_token=token).last_hidden_state, hidden)
+    assert not torch.equal(model(elsewhere, masked_patches=mask, mask_token=token).last_hidden_state, hidden)
     assert not torch.equal(model(pixels).last_hidden_state, hidden)
+
+
+def test_a_mask_without_a_token_hides_nothing_unseen(model: ZenModel, pixels: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="masked_patches and mask_token go together"):
+        model(pixels, masked_patches=torch.zeros(2, 15, dtype=torch.bool))
+    with pytest.raises(ValueError, match="masked_patches and mask_token go together"):
+        model(pixels, mask_token=torch.zeros(32))
