@@ -9,6 +9,7 @@ have; its `VisionTransformer` has learned ones, which cost nothing.
 import argparse
 import statistics
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from timm.models.eva import Eva
@@ -32,9 +33,14 @@ def equal_models(size: str) -> dict[str, nn.Module]:
         intermediate_size=4 * width,
         num_register_tokens=registers,
     )
-    shape = {"img_size": 224, "patch_size": 16, "embed_dim": width, "depth": layers, "num_heads": heads}
+    shape: dict[str, Any] = {"img_size": 224, "patch_size": 16, "embed_dim": width, "depth": layers, "num_heads": heads}
     shape |= {"init_values": 0.1, "num_classes": 0, "global_pool": "token"}
-    rotary = {"use_abs_pos_emb": False, "use_rot_pos_emb": True, "rope_type": "dinov3", "dynamic_img_size": True}
+    rotary: dict[str, Any] = {
+        "use_abs_pos_emb": False,
+        "use_rot_pos_emb": True,
+        "rope_type": "dinov3",
+        "dynamic_img_size": True,
+    }
     models: dict[str, nn.Module] = {
         "zen": ZenModel(config),
         "transformers DINOv3": DINOv3ViTModel(dinov3),

@@ -41,12 +41,6 @@ for name, zen_classes in auto_classes().items():
         zen_class.register_for_auto_class(name)
 
 PIPELINE_REGISTRY.register_pipeline(TASK, ZenVideoFeatureExtractionPipeline, pt_model=AutoModel, type="video")
-# Saved folders name that pipeline too, for those who have only the folder; `pipeline()` would ask to trust that copy.
-# To those who have this package the config therefore answers that there is none, though config.json keeps naming it.
-ZenConfig.custom_pipelines = property(  # type: ignore[attr-defined]
-    lambda config: {}, lambda config, pipelines: config.__dict__.update(custom_pipelines=pipelines)
-)
-
 __all__ = [
     "CHOLECT50",
     "ZEN_SIZES",

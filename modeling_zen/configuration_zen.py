@@ -169,6 +169,10 @@ class ZenConfig(BackboneConfigMixin, PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Refuse unknown fields, fill in what is `None`, and check the values against each other."""
+        if not type(self).__module__.startswith("transformers_modules."):
+            # To those who have the package it has registered the pipeline; for the copy that lies in the folder,
+            # `pipeline()` would ask to be trusted.
+            kwargs.pop("custom_pipelines", None)
         self._refuse_foreign(kwargs)
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size

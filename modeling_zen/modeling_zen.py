@@ -432,8 +432,12 @@ class ZenPreTrainedModel(PreTrainedModel):
 
         entries = {name: _file_and_class(zen_classes[0]) for name, zen_classes in auto_classes().items()}
         self.config.auto_map = {"AutoConfig": _file_and_class(type(self.config)), **entries}
+        before = getattr(self.config, "custom_pipelines", {})
         self.config.custom_pipelines = CUSTOM_PIPELINES
-        super().save_pretrained(save_directory, *args, **kwargs)
+        try:
+            super().save_pretrained(save_directory, *args, **kwargs)
+        finally:
+            self.config.custom_pipelines = before  # `ZenConfig` says why it may be in the file only
         if self._hf_peft_config_loaded and kwargs.get("is_main_process", True):  # that was an adapter only
             save_head_config(self.config, type(self).__name__, save_directory)
 

@@ -31,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Convert, save and say what was done; a refusal is one sentence and exit status 1."""
+    """Convert, save and say what was done; a refusal is one sentence and exit status 2."""
     parser = make_parser()
     options = vars(parser.parse_args(arguments))
     source, out, family, size = (options.pop(name) for name in ("source", "out", "family", "image_size"))
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         conversion.save(out)
     except (ValueError, OSError) as error:
-        parser.exit(1, f"error: {error}\n")
+        parser.exit(2, f"error: {error}\n")
     report = conversion.report
     keys = report["keys"]
     print(f"{report['source']} ({report['family']}, licence {report['licence']}) is now {out}")

@@ -27,7 +27,12 @@ PRECISIONS = ("fp32", "int8")
 MIN_CALIBRATION = 16  # frames; below, ranges and mean cosines say nothing about the next video
 PARITY_SHARE = 5  # one frame in five is not calibrated with: parity is measured on it
 MIN_COSINE = {"fp32": 0.99999, "int8": 0.99}  # mean over frames and over patches; int8: the aim of this project
-_PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino", "nncf")}
+_PACKAGES = {
+    ("onnx", "fp32"): ("onnx", "onnxscript", "onnxruntime"),
+    ("onnx", "int8"): ("onnx", "onnxscript", "onnxruntime"),
+    ("openvino", "fp32"): ("onnx", "onnxscript", "openvino"),
+    ("openvino", "int8"): ("onnx", "onnxscript", "openvino", "nncf"),
+}
 _ALWAYS = ("torch", "transformers")  # packages
 
 
@@ -106,7 +111,7 @@ def export_model(
             "input": dict(zip(("height", "width"), fixed or (None, None), strict=True)),
             "frames": {"given": 0 if calibration is None else len(frames), "calibrated": int(calibrating.sum())},
             "source_weights_sha256": weights_sha256(encoder),
-            "versions": {name: importlib.metadata.version(name) for name in (*_PACKAGES[format], *_ALWAYS)},
+            "versions": {name: importlib.metadata.version(name) for name in (*_PACKAGES[format, precision], *_ALWAYS)},
             "files": {file.name: file.stat().st_size for file in sorted(partial.iterdir())},
         }
         _write_json(facts, partial / FACTS)
@@ -136,7 +141,7 @@ def _check_order(target: Path, format: str, precision: str, calibration: Source 
         raise ValueError("labeled says what the folders below calibration mean; give calibration too")
     if target.exists():
         raise FileExistsError(f"{target} exists; remove it or name another folder")
-    for package in _PACKAGES[format]:
+    for package in _PACKAGES[format, precision]:
         import_optional(package)
 
 

@@ -194,7 +194,7 @@ def test_gradient_checkpointing_changes_nothing(reentrant: bool, pixels: torch.T
     gradients = []
     for checkpointing in (False, True):
         if checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+            model.activation_checkpointing_enable({"use_reentrant": reentrant})
         model.zero_grad()
         torch.manual_seed(5)
         weighted_sum(model, pixels).backward()

@@ -270,7 +270,7 @@ def test_a_zero_shot_step_trains_head_and_trunk(teachers: Path, pixels: torch.Te
 @pytest.mark.parametrize("labels", [torch.tensor([1, 4]), torch.rand(2, 5, generator=torch.Generator().manual_seed(4))])
 def test_a_step_of_answers_trains_head_and_trunk(labels: torch.Tensor, teachers: Path, pixels: torch.Tensor) -> None:
     model = make_answerer(teachers / "bert", fusion_num_layers=1).train()
-    model.gradient_checkpointing_enable()
+    model.activation_checkpointing_enable()
     tokens = tokens_of(make_tokenizer(), PROMPTS[:2], padding=True)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     before = model(pixels, **tokens, labels=labels).loss

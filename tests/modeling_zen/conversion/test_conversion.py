@@ -64,7 +64,7 @@ def test_command_line(folder: Path, tmp_path: Path, original: Any, max_error: An
 def test_command_line_refuses(folder: Path, tmp_path: Path, arguments: list[str], message: str, capsys: Any) -> None:
     with pytest.raises(SystemExit) as stop:
         main([str(folder), str(tmp_path / "zen"), *arguments])
-    assert stop.value.code == 1
+    assert stop.value.code == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     with pytest.raises(ValueError, match=message):
