@@ -147,7 +147,7 @@ class ZenConfig(BackboneConfigMixin, PreTrainedConfig):
     temporal_head: Literal["convolution", "transformer"] = "convolution"  # the field's protocol for phases (TeCNO)
     temporal_hidden_size: int = 64  # channels; MS-TCN, arXiv:1903.01945
     temporal_num_stages: int = 2  # TeCNO; more smooth further and see the errors of the first no better
-    temporal_num_layers: int = 9  # per stage; reaches back 1023 frames, 17 minutes at 1 frame/s; TeCNO
+    temporal_num_layers: int = 9  # per stage; looks back 1022 frames, 17 minutes at 1 frame/s; TeCNO
     temporal_kernel_size: int = 3  # frames; MS-TCN
     temporal_num_heads: int = 4  # of the transformer; 16 channels each
     temporal_window: int = 256  # frames of the transformer; 4 minutes at 1 frame/s

@@ -8,6 +8,7 @@ Both count in frames, not in seconds: a head knows the frame rate that it was tr
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -61,14 +62,14 @@ class ZenTemporalState:
         return replace(self, tensors=tuple(change(tensor) for tensor in self.tensors))
 
 
-class ZenTemporalHead(nn.Module):
+class ZenTemporalHead(nn.Module, ABC):
     """What both heads share: their state, and that it fits."""
 
     name: ClassVar[str]
 
+    @abstractmethod
     def state_shapes(self) -> list[tuple[int, ...]]:
         """Shapes of the tensors of a state, without the batch."""
-        raise NotImplementedError
 
     def empty_state(self, batch: int, like: torch.Tensor) -> ZenTemporalState:
         """The state before the first frame of `batch` videos, with device and dtype of `like`."""
