@@ -90,7 +90,7 @@ def count_corpus(corpus: Corpus, folder: Path) -> CorpusFacts:
     return CorpusFacts(
         fingerprint=corpus.fingerprint,
         splits=tuple(_count_split(split, [clip for clip in clips if clip.split == split]) for split in SPLITS),
-        procedures=_groups(clips, lambda clip: (clip.procedure or "not recorded", None)),
+        procedures=_groups(clips, lambda clip: (", ".join(clip.procedures) or "not recorded", None)),
         sources=_groups(clips, lambda clip: (clip.source, clip.licence or None)),
         overlaps=tuple(sorted(overlaps.items())),
         robotic=tuple(sorted(Counter(map(_robotic, clips)).items())),

@@ -112,7 +112,7 @@ def write_corpus(root: Path) -> Path:
             video_id=case,
             case_id=case,
             split="train" if number < 3 else "held_out",
-            procedure="unknown",
+            procedures=(),
             robotic=None,
             licence="CC0",
             fps=1.0,
@@ -126,6 +126,12 @@ def write_corpus(root: Path) -> Path:
             crop_top=0,
             crop_right=WIDTH,
             crop_bottom=HEIGHT,
+            fov_cx=None,
+            fov_cy=None,
+            fov_radius=None,
+            fov_confidence=None,
+            mask="",
+            weight=1.0,
             overlaps=(),
             path=f"{case}.mp4",
             shard="shard-00000.parquet",
@@ -146,6 +152,9 @@ def write_corpus(root: Path) -> Path:
                     "timestamp": float(index),
                     "width": WIDTH,
                     "height": HEIGHT,
+                    "phash": 0,
+                    "luma": 90.0,
+                    "sharpness": 100.0,
                 }
             )
     pq.write_table(pa.Table.from_pylist(rows, schema=SHARD_SCHEMA), root / "shards" / "shard-00000.parquet")

@@ -165,14 +165,15 @@ class Journal:
                             "clip_id": clip.clip_id,
                             "video_id": clip.video_id,
                             "case_id": clip.case_id,
-                            "frame_index": frame_index,
-                            "timestamp": timestamp,
+                            "frame_index": frame.frame_index,
+                            "timestamp": frame.timestamp,
                             "width": clip.width,
                             "height": clip.height,
+                            "phash": frame.phash,
+                            "luma": frame.luma,
+                            "sharpness": frame.sharpness,
                         }
-                        for jpeg, (_, _, frame_index, timestamp) in zip(
-                            staged_jpegs(folder, item), item.frames, strict=True
-                        )
+                        for jpeg, frame in zip(staged_jpegs(folder, item), item.frames, strict=True)
                     )
                     done.append(replace(clip, shard=name, shard_row=shard.add(rows, clip.num_frames)))
             number += 1

@@ -17,7 +17,7 @@ DROPS_FILE = "drops.parquet"
 CURATION_FILE = "curation.json"
 SHARD_FOLDER = "shards"
 
-SCHEMA_VERSION = 1  # of the four files above; raised when a column changes its name or meaning
+SCHEMA_VERSION = 2  # of the four files above; raised when a column changes its name or meaning
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Clip:
     video_id: str  # unique per video file or group of stills
     case_id: str  # patient or operation: the unit of every split
     split: str  # "train" or "held_out"
-    procedure: str
+    procedures: tuple[str, ...]  # usually one; () when unknown
     robotic: bool | None  # None: unknown
     licence: str
     fps: float | None  # frames per second between the stored frames; None for a single still
@@ -47,6 +47,12 @@ class Clip:
     crop_top: int
     crop_right: int
     crop_bottom: int
+    fov_cx: float | None  # circle of the endoscope in pixels of the stored frames; None: none found
+    fov_cy: float | None
+    fov_radius: float | None
+    fov_confidence: float | None  # 0 to 1
+    mask: str  # id in masks.parquet of the pixels that show no tissue (overlays, outside the circle); "": all valid
+    weight: float  # how often frames of this clip are drawn, relative to 1; see balance
     overlaps: tuple[str, ...]  # public benchmark cases that this clip shows
     path: str  # source file relative to the input folder; several stills: the first
     shard: str  # file name below shards/
@@ -79,7 +85,7 @@ CLIP_SCHEMA = pa.schema(
         ("video_id", pa.string()),
         ("case_id", pa.string()),
         ("split", pa.string()),
-        ("procedure", pa.string()),
+        ("procedures", pa.list_(pa.string())),
         ("robotic", pa.bool_()),
         ("licence", pa.string()),
         ("fps", pa.float64()),
@@ -93,6 +99,12 @@ CLIP_SCHEMA = pa.schema(
         ("crop_top", pa.int32()),
         ("crop_right", pa.int32()),
         ("crop_bottom", pa.int32()),
+        ("fov_cx", pa.float64()),
+        ("fov_cy", pa.float64()),
+        ("fov_radius", pa.float64()),
+        ("fov_confidence", pa.float64()),
+        ("mask", pa.string()),
+        ("weight", pa.float64()),
         ("overlaps", pa.list_(pa.string())),
         ("path", pa.string()),
         ("shard", pa.string()),
@@ -127,7 +139,12 @@ def read_clips(path: Path) -> list[Clip]:
     """The rows of a manifest in file order. Raises `KeyError` when a column is missing, or what pyarrow raises."""
     names = [field.name for field in fields(Clip)]
     rows = pq.read_table(path).select(names).to_pylist()
-    return [Clip(**{**row, "overlaps": tuple(row["overlaps"] or ())}) for row in rows]
+    return [clip_of_row(row) for row in rows]
+
+
+def clip_of_row(row: dict[str, Any]) -> Clip:
+    """A row of a table, or a clip that went through JSON: lists become tuples again."""
+    return Clip(**{**row, "procedures": tuple(row["procedures"] or ()), "overlaps": tuple(row["overlaps"] or ())})
 
 
 def read_drops(path: Path) -> list[Drop]:

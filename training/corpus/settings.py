@@ -33,7 +33,7 @@ class CurationSettings:
     case_pattern: str = ""
     held_out_fraction: float = 0.1  # of the cases that no folder name assigns; at least one case, 0 draws none
     source: str = ""  # data set or site; empty: the name of the input folder
-    procedure: str = "unknown"  # one name for all files of this run
+    procedure: str = ""  # of all files of this run, several joined by ";"; empty: unknown
     robotic: bool | None = None  # null: unknown
     licence: str = "unknown"  # of all files of this run
     shard_megabytes: float = 256.0  # JPEG bytes per shard; a few hundred MB suit streaming and uploads
@@ -66,6 +66,11 @@ class CurationSettings:
         _check_pattern("still_pattern", self.still_pattern, "frame")
         if self.case_pattern:
             _check_pattern("case_pattern", self.case_pattern, "case")
+
+
+def procedure_names(joined: str) -> tuple[str, ...]:
+    """The names in a `procedure` setting or column: "cholecystectomy; hernia_repair" -> both; "" -> none."""
+    return tuple(name.strip() for name in joined.split(";") if name.strip())
 
 
 def fixed_settings(settings: CurationSettings) -> dict[str, Any]:

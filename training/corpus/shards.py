@@ -25,6 +25,9 @@ _VALUES = {
     "timestamp": "float64",
     "width": "int32",
     "height": "int32",
+    "phash": "uint64",
+    "luma": "float32",
+    "sharpness": "float32",
 }
 # What `datasets.Features(...).arrow_schema` writes; spelled out because importing datasets takes seconds.
 _FEATURES = {"image": {"_type": "Image"}} | {
@@ -40,6 +43,9 @@ SHARD_SCHEMA = pa.schema(
         ("timestamp", pa.float64()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("phash", pa.uint64()),
+        ("luma", pa.float32()),
+        ("sharpness", pa.float32()),
     ],
     metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
 )

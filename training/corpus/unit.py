@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from training.corpus.clips import Verdict, cut_clips, drop_spans
@@ -27,8 +28,9 @@ from training.corpus.frames import (
     fit_short_side,
     open_frames,
 )
-from training.corpus.manifest import Clip, Drop
-from training.corpus.settings import CurationSettings
+from training.corpus.manifest import Clip, Drop, clip_of_row
+from training.corpus.perceptual_hash import perceptual_hash
+from training.corpus.settings import CurationSettings, procedure_names
 from training.corpus.sources import SourceFile, Unit, file_drop
 
 Advance = Callable[[int, float], None]  # told the number of frames and of source bytes just done
@@ -53,11 +55,24 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class StagedFrame:
+    """A kept frame that waits in `frames.bin`, with what its row of a shard will say of it."""
+
+    offset: int  # bytes in frames.bin
+    length: int
+    frame_index: int  # native frame number
+    timestamp: float  # seconds
+    phash: int  # 64-bit perceptual hash of the stored frame
+    luma: float  # mean gray level, 0 to 255
+    sharpness: float  # variance of the Laplacian of the gray levels
+
+
+@dataclass(frozen=True)
 class StagedClip:
-    """A clip whose frames wait in `frames.bin`: `frames` holds (offset, length, frame_index, timestamp) per frame."""
+    """A clip whose frames wait in `frames.bin`."""
 
     clip: Clip
-    frames: list[tuple[int, int, int, float]]
+    frames: list[StagedFrame]
 
 
 @dataclass(frozen=True)
@@ -71,7 +86,7 @@ class StagedUnit:
     @property
     def num_bytes(self) -> int:
         """JPEG bytes of the kept frames."""
-        return sum(frame[1] for clip in self.clips for frame in clip.frames)
+        return sum(frame.length for clip in self.clips for frame in clip.frames)
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,9 @@ class _Encoded:
     width: int
     height: int
     box: CropBox
+    phash: int
+    luma: float
+    sharpness: float
 
     @property
     def look(self) -> tuple[int, int, CropBox]:
@@ -136,7 +154,7 @@ def load_unit(folder: Path) -> StagedUnit:
     """Read back what `curate_unit` wrote, without the frames."""
     plain = json.loads((folder / "unit.json").read_text(encoding="utf-8"))
     clips = [
-        StagedClip(Clip(**{**item["clip"], "overlaps": tuple(item["clip"]["overlaps"])}), item["frames"])
+        StagedClip(clip_of_row(item["clip"]), [StagedFrame(**frame) for frame in item["frames"]])
         for item in plain["clips"]
     ]
     return StagedUnit([FileRecord(**item) for item in plain["files"]], clips, [Drop(**item) for item in plain["drops"]])
@@ -145,9 +163,9 @@ def load_unit(folder: Path) -> StagedUnit:
 def staged_jpegs(folder: Path, clip: StagedClip) -> Iterator[bytes]:
     """The JPEGs of one staged clip, in order."""
     with (folder / "frames.bin").open("rb") as spool:
-        for offset, length, _, _ in clip.frames:
-            spool.seek(offset)
-            yield spool.read(length)
+        for frame in clip.frames:
+            spool.seek(frame.offset)
+            yield spool.read(frame.length)
 
 
 def file_record(
@@ -220,7 +238,9 @@ def _encode(
             scores[row, position] = judge.score(stored, sample.timestamp)
         jpeg = encode_jpeg(stored, settings.jpeg_quality)
         write(jpeg)
-        encoded.append(_Encoded(offset, len(jpeg), stored.shape[1], stored.shape[0], box))
+        gray = cv2.cvtColor(stored, cv2.COLOR_RGB2GRAY)
+        facts = (perceptual_hash(gray), float(gray.mean()), float(cv2.Laplacian(gray, cv2.CV_32F).var()))
+        encoded.append(_Encoded(offset, len(jpeg), stored.shape[1], stored.shape[0], box, *facts))
         verdicts.append(None)
         offset += len(jpeg)
     for judge, row in reversed(list(zip(filters, scores, strict=True))):  # the first filter has the last word
@@ -257,7 +277,18 @@ def _stage(
     clips = []
     for number, positions in enumerate(cut_clips(stream.samples, verdicts, looks, settings.clip_frames), first_clip):
         frames = [(item, stream.samples[position]) for position in positions if (item := encoded[position])]
-        rows = [(item.offset, item.length, sample.frame_index, sample.timestamp) for item, sample in frames]
+        rows = [
+            StagedFrame(
+                item.offset,
+                item.length,
+                sample.frame_index,
+                sample.timestamp,
+                item.phash,
+                item.luma,
+                item.sharpness,
+            )
+            for item, sample in frames
+        ]
         clips.append(StagedClip(_clip(unit, stream, settings, positions, frames[0][0], hashes, number), rows))
     drops = drop_spans(stream.samples, verdicts, unit.video_id)
     kept, sampled = dict.fromkeys(hashes, 0), dict.fromkeys(hashes, 0)
@@ -303,7 +334,7 @@ def _clip(
         video_id=unit.video_id,
         case_id=unit.case_id,
         split=unit.folder_split,  # resolved over all cases when the manifest is written
-        procedure=settings.procedure,
+        procedures=procedure_names(settings.procedure),
         robotic=settings.robotic,
         licence=settings.licence,
         fps=fps,
@@ -317,6 +348,12 @@ def _clip(
         crop_top=first.box.top,
         crop_right=first.box.right,
         crop_bottom=first.box.bottom,
+        fov_cx=None,
+        fov_cy=None,
+        fov_radius=None,
+        fov_confidence=None,
+        mask="",
+        weight=1.0,
         overlaps=(),
         path=samples[0].file.path,
         shard="",

@@ -95,7 +95,7 @@ def test_kept_clips(mixed_corpus):
     assert len({clip.clip_id for clip in clips}) == len(clips)
     assert [clip.shard_row for clip in clips] == [0, 1, 2, 3, 7, 8, 10, 14, 30]
     first = clips[3]
-    assert (first.source, first.procedure, first.robotic, first.licence) == ("data", "unknown", None, "unknown")
+    assert (first.source, first.procedures, first.robotic, first.licence) == ("data", (), None, "unknown")
     assert (first.width, first.height) == (85, 64)
     assert (first.path, first.overlaps) == ("lap/case1.mp4", ())
 
@@ -250,9 +250,9 @@ def test_labels_belong_to_the_files_of_a_run(tmp_path, scene, write_still, setti
     out = tmp_path / "out"
     curate([one], out, settings(procedure="cholecystectomy", licence="CC0", robotic=True))
     curate([two], out, settings(procedure="hysterectomy", source="site B"))
-    assert [(c.source, c.procedure, c.robotic, c.licence) for c in tables(out)[0]] == [
-        ("one", "cholecystectomy", True, "CC0"),
-        ("site B", "hysterectomy", None, "unknown"),
+    assert [(c.source, c.procedures, c.robotic, c.licence) for c in tables(out)[0]] == [
+        ("one", ("cholecystectomy",), True, "CC0"),
+        ("site B", ("hysterectomy",), None, "unknown"),
     ]
     with pytest.raises(UserError, match=r"other labels \(procedure='cholecystectomy' there, 'hysterectomy' now"):
         curate([one], out, settings(procedure="hysterectomy", licence="CC0", robotic=True))

@@ -20,6 +20,9 @@ def rows(clip_id: str, number: int, image: bytes = b"jpeg"):
             "timestamp": float(index),
             "width": 4,
             "height": 3,
+            "phash": 2**63 + index,
+            "luma": 90.5,
+            "sharpness": 12.0,
         }
         for index in range(number)
     )
