@@ -8,11 +8,11 @@ KEPT = 8  # lowest frequencies of each direction, 8 x 8 = 64 bits
 
 
 def perceptual_hash(gray: np.ndarray) -> int:
-    """The pHash of a frame (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, section 3.2.1).
+    """The pHash of a frame.
 
-    The picture is shrunk to 32 x 32; bit i says whether the i-th of the 8 x 8 lowest coefficients of its cosine
-    transform, row by row, exceeds their median. The constant term is left out of the median, so that brightness has no
-    part in it.
+    From Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, section 3.2.1. The picture
+    is shrunk to 32 x 32; bit i says whether the i-th of the 8 x 8 lowest coefficients of its cosine transform, row by
+    row, exceeds their median. The constant term has no part in it, so that brightness has none either.
 
     Args:
         gray: uint8 (H, W).
