@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from training.corpus.clips import Verdict, cut_clips, drop_spans
 from training.corpus.decoder_process import DecoderProcess
 from training.corpus.field_of_view import CropBox, crop, estimate_crop, full_frame
-from training.corpus.filters import build_filters
+from training.corpus.filtering import FilterPass
+from training.corpus.filters import Picture
 from training.corpus.frames import (
     FrameStream,
     Missing,
@@ -29,7 +29,6 @@ from training.corpus.frames import (
     open_frames,
 )
 from training.corpus.manifest import Clip, Drop, clip_of_row
-from training.corpus.perceptual_hash import perceptual_hash
 from training.corpus.settings import CurationSettings, procedure_names
 from training.corpus.sources import SourceFile, Unit, file_drop
 
@@ -220,34 +219,29 @@ def _encode(
 ) -> tuple[list[_Encoded | None], list[Verdict | None]]:
     """Write the JPEG of every sample and decide which stay: one entry per sample in both lists."""
     boxes = _crop_boxes(stream, settings, 80.0 if unit.sequence else 100.0)
-    filters = build_filters(settings.filters)
-    scores = np.full((len(filters), len(stream.samples)), np.nan)
+    filters = FilterPass(settings.filters)
     encoded: list[_Encoded | None] = []
-    verdicts: list[Verdict | None] = []
+    missing: list[Verdict | None] = []
     offset = 0
     for position, frame in enumerate(stream.frames()):
         sample = stream.samples[position]
         advance(1, sample.file.size / (len(stream.samples) if unit.kind == "video" else 1))
         if isinstance(frame, Missing):
+            filters.add(None)
             encoded.append(None)
-            verdicts.append(Verdict(frame.reason, detail=frame.detail))
+            missing.append(Verdict(frame.reason, detail=frame.detail))
             continue
         box = boxes.get(frame.shape[:2], full_frame(frame))
         stored = fit_short_side(crop(frame, box), settings.short_side)
-        for row, judge in enumerate(filters):
-            scores[row, position] = judge.score(stored, sample.timestamp)
+        picture = Picture(stored, sample.timestamp)
+        filters.add(picture)
         jpeg = encode_jpeg(stored, settings.jpeg_quality)
         write(jpeg)
-        gray = cv2.cvtColor(stored, cv2.COLOR_RGB2GRAY)
-        facts = (perceptual_hash(gray), float(gray.mean()), float(cv2.Laplacian(gray, cv2.CV_32F).var()))
+        facts = (picture.phash, picture.luma, picture.sharpness)
         encoded.append(_Encoded(offset, len(jpeg), stored.shape[1], stored.shape[0], box, *facts))
-        verdicts.append(None)
+        missing.append(None)
         offset += len(jpeg)
-    for judge, row in reversed(list(zip(filters, scores, strict=True))):  # the first filter has the last word
-        for position in np.flatnonzero(judge.drops(row)).tolist():
-            if encoded[position] is not None:
-                verdicts[position] = Verdict(judge.name, float(row[position]), judge.threshold)
-    return encoded, verdicts
+    return encoded, filters.verdicts([sample.timestamp for sample in stream.samples], missing)
 
 
 def _crop_boxes(stream: FrameStream, settings: CurationSettings, percentile: float) -> dict[tuple[int, int], CropBox]:

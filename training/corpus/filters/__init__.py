@@ -1,5 +1,6 @@
 """Frame filters, one per file. A new one is its file, a field of `FilterSettings` and a line of `build_filters`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -7,8 +8,9 @@ import numpy as np
 
 from training.corpus.filters.black import BlackFilter, BlackSettings
 from training.corpus.filters.frozen import FrozenFilter, FrozenSettings
+from training.corpus.filters.picture import Picture, Timeline
 
-__all__ = ["Filter", "FilterSettings", "build_filters"]
+__all__ = ["Filter", "FilterSettings", "Picture", "Timeline", "build_filters"]
 
 
 @dataclass(frozen=True)
@@ -22,19 +24,20 @@ class FilterSettings:
 class Filter(Protocol):
     """What curation asks of a filter; it makes one instance per video.
 
-    `score` sees every sampled frame once, in time order, cropped to the field of view and resized as it will be stored.
-    `drops` then decides with the scores of the whole video before it, so a filter may use percentiles or hysteresis.
+    `score` sees every sampled frame once, in time order, a batch at a time. `drops` then decides with the scores of the
+    whole video before it, so a filter may use percentiles or hysteresis; the timeline tells it what earlier filters
+    have dropped. One that needs no score answers NaN for every frame.
     """
 
     name: str  # the reason in drops.parquet
-    threshold: float  # what scores were compared with
+    threshold: float  # what scores were compared with; read after `drops`
 
-    def score(self, frame: np.ndarray, timestamp: float) -> float:
-        """Score of one frame, uint8 (H, W, 3) RGB at `timestamp` seconds; NaN when the filter cannot say."""
+    def score(self, pictures: Sequence[Picture]) -> list[float]:
+        """One score per frame of a batch; NaN where the filter cannot say."""
         ...
 
-    def drops(self, scores: np.ndarray) -> np.ndarray:
-        """Which samples to drop: bool (N,) for scores float64 (N,)."""
+    def drops(self, scores: np.ndarray, timeline: Timeline) -> np.ndarray:
+        """Which samples to drop: bool (N,) for scores float64 (N,), NaN where there is no frame."""
         ...
 
 

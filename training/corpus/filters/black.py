@@ -1,9 +1,11 @@
 """Black frames: lens covered, light off, or blanked by an anonymizer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+
+from training.corpus.filters.picture import Picture, Timeline
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,10 @@ class BlackFilter:
     def __init__(self, settings: BlackSettings) -> None:
         self.threshold = settings.min_luma
 
-    def score(self, frame: np.ndarray, timestamp: float) -> float:
-        """Mean luma of one frame, uint8 (H, W, 3) RGB."""
-        return float(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).mean())
+    def score(self, pictures: Sequence[Picture]) -> list[float]:
+        """Mean luma of each frame."""
+        return [picture.luma for picture in pictures]
 
-    def drops(self, scores: np.ndarray) -> np.ndarray:
+    def drops(self, scores: np.ndarray, timeline: Timeline) -> np.ndarray:
         """Which samples to drop: bool (N,) for scores (N,)."""
         return scores < self.threshold

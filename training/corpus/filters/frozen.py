@@ -1,12 +1,12 @@
 """Frozen frames: the picture stands still although time passes (paused recorder, lost signal, still image)."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-THUMBNAIL = 32  # pixels; averaging cells of the frame takes the coding noise out of the difference
+from training.corpus.filters.picture import Picture, Timeline
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,20 @@ class FrozenFilter:
         self._min_seconds = settings.min_seconds
         self._recent: deque[tuple[float, np.ndarray]] = deque()
 
-    def score(self, frame: np.ndarray, timestamp: float) -> float:
-        """Difference of one frame, uint8 (H, W, 3) RGB at `timestamp` seconds, to the previous sample."""
-        gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        thumbnail = cv2.resize(gray, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
-        latest = timestamp - self._min_seconds + 1e-6
+    def score(self, pictures: Sequence[Picture]) -> list[float]:
+        """Difference of each frame to its previous sample."""
+        return [self._difference(picture) for picture in pictures]
+
+    def drops(self, scores: np.ndarray, timeline: Timeline) -> np.ndarray:
+        """Which samples to drop: bool (N,) for scores (N,). NaN is never dropped."""
+        return scores < self.threshold
+
+    def _difference(self, picture: Picture) -> float:
+        latest = picture.timestamp - self._min_seconds + 1e-6
         while len(self._recent) > 1 and self._recent[1][0] <= latest:
             self._recent.popleft()
         score = float("nan")
         if self._recent and self._recent[0][0] <= latest:
-            score = float(np.abs(thumbnail - self._recent[0][1]).mean())
-        self._recent.append((timestamp, thumbnail))
+            score = float(np.abs(picture.thumbnail - self._recent[0][1]).mean())
+        self._recent.append((picture.timestamp, picture.thumbnail))
         return score
-
-    def drops(self, scores: np.ndarray) -> np.ndarray:
-        """Which samples to drop: bool (N,) for scores (N,). NaN is never dropped."""
-        return scores < self.threshold

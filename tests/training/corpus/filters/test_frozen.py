@@ -4,13 +4,14 @@ import cv2
 import numpy as np
 import pytest
 
-from training.corpus.filters import FilterSettings, build_filters
+from training.corpus.filters import Picture, Timeline
 from training.corpus.filters.frozen import FrozenFilter, FrozenSettings
 
 
 def verdicts(frames, times, **changes) -> list[bool]:
     judge = FrozenFilter(FrozenSettings(**changes))
-    return judge.drops(np.array([judge.score(frame, time) for frame, time in zip(frames, times, strict=True)])).tolist()
+    scores = judge.score([Picture(frame, time) for frame, time in zip(frames, times, strict=True)])
+    return judge.drops(np.array(scores), Timeline(np.array(times, float), ("",) * len(scores))).tolist()
 
 
 def test_score_is_the_mean_difference():
@@ -18,8 +19,7 @@ def test_score_is_the_mean_difference():
     gray = np.full((64, 64, 3), 100, np.uint8)
     brighter = gray.copy()
     brighter[:32] += 10
-    assert np.isnan(judge.score(gray, 0.0))
-    assert judge.score(brighter, 1.0) == pytest.approx(5.0)
+    assert judge.score([Picture(gray, 0.0), Picture(brighter, 1.0)]) == [pytest.approx(float("nan"), nan_ok=True), 5.0]
 
 
 def test_the_first_of_a_run_stays(scene):
@@ -47,8 +47,3 @@ def test_frozen_video_with_sensor_noise_is_found_and_moving_video_is_not(tmp_pat
     capture = cv2.VideoCapture(str(path))
     frames = [cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB) for _ in range(60)][::10]
     assert verdicts(frames, range(6)) == [False, False, False, True, True, True]
-
-
-def test_disabled_filters_are_left_out():
-    assert [judge.name for judge in build_filters(FilterSettings())] == ["black", "frozen"]
-    assert [judge.name for judge in build_filters(FilterSettings(frozen=FrozenSettings(enabled=False)))] == ["black"]
