@@ -1,6 +1,7 @@
 """`pipeline("video-feature-extraction")`: features of videos of any length, with their times, in bounded memory.
 
-A thread of its own decodes and preprocesses a few batches ahead of the model, across the ends of videos too.
+Where a core or a GPU is free for it, a thread of its own decodes and preprocesses a few batches ahead of the model,
+across the ends of videos too.
 """
 
 import contextlib
@@ -148,9 +149,11 @@ class ZenVideoFeatureExtractionPipeline(Pipeline):
         means = ClipMeans(options.window_seconds)
         num_rows = 0
         with open_sink(options.output, list(videos)) as sink:
-            ahead = _run_ahead(self.preprocess(videos, options), BATCHES_AHEAD)
-            with contextlib.closing(ahead):
-                for batch in ahead:
+            batches = self.preprocess(videos, options)
+            if _can_work_ahead(self.device):
+                batches = _run_ahead(batches, BATCHES_AHEAD)
+            with contextlib.closing(batches):
+                for batch in batches:
                     if batch.pixel_values is not None:
                         rows = self.postprocess(self.forward(batch._asdict(), dense=options.level == "dense"))
                         blocks = means.add(rows) if options.level == "clip" else [rows]
@@ -172,7 +175,7 @@ class ZenVideoFeatureExtractionPipeline(Pipeline):
 
     def preprocess(  # type: ignore[override]
         self, input_: dict[str, Any], options: VideoFeatureSettings
-    ) -> Iterator[_Batch]:
+    ) -> Generator[_Batch, None, None]:
         """Decoded and normalised batches of all videos, in order, each video closed by an empty one."""
         for source, video in input_.items():
             failure: Exception | None = None
@@ -346,6 +349,18 @@ def _result(batch: _Batch, num_rows: int, rows: FeatureRows | None, options: Vid
         output=None if options.output is None else os.fspath(options.output),
         error=None if batch.error is None else str(batch.error),
     )
+
+
+def _can_work_ahead(device: torch.device) -> bool:
+    """Whether decoding beside the model gains time: not where the model's threads fill all cores.
+
+    A model on the CPU splits every layer evenly among its threads and waits for the last of them, which is the one that
+    shares its core with the decoder; taking turns, both use all cores.
+    """
+    if device.type != "cpu":
+        return True
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores > torch.get_num_threads()
 
 
 def _run_ahead(items: Iterable[Any], depth: int) -> Generator[Any, None, None]:

@@ -255,6 +255,18 @@ class EndlessReader(VideoReader):
 
 
 def test_decoding_runs_ahead_but_not_away(extract: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for is_ahead, most in (
+        (True, (module.BATCHES_AHEAD + 1) * 8),
+        (False, 0),
+    ):  # two batches wait, one is in the making
+        monkeypatch.setattr(module, "_can_work_ahead", lambda device, is_ahead=is_ahead: is_ahead)
+        lead = leads_of_decoding(extract, monkeypatch)
+        assert is_ahead == (max(lead) > 0)
+        assert max(lead) <= most
+
+
+def leads_of_decoding(extract: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """By how many frames decoding was ahead of a slow model, at each of its passes."""
     reader, lead = EndlessReader(), []
     monkeypatch.setattr(module, "open_video", lambda *args, **kwargs: reader)
 
@@ -265,10 +277,20 @@ def test_decoding_runs_ahead_but_not_away(extract: Any, monkeypatch: pytest.Monk
         return ZenModel.forward(extract.model, pixel_values)
 
     slow.seen = 0  # type: ignore[attr-defined]
-    extract.model.forward = slow
+    monkeypatch.setattr(extract.model, "forward", slow)
     assert extract("long", frames_per_pass=8)["num_rows"] == 400
-    # Two batches wait, one is in the making, whatever the length.
-    assert 0 < max(lead) <= (module.BATCHES_AHEAD + 1) * 8
+    return lead
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "threads", "ahead"), [("cpu", 2, 2, False), ("cpu", 4, 2, True), ("cuda", 2, 2, True)]
+)
+def test_it_works_ahead_where_a_core_or_a_gpu_is_free(
+    device: str, cores: int, threads: int, ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    monkeypatch.setattr(module.torch, "get_num_threads", lambda: threads)
+    assert module._can_work_ahead(torch.device(device)) is ahead
 
 
 def test_damage_in_the_middle(extract: Any, monkeypatch: pytest.MonkeyPatch) -> None:
