@@ -14,14 +14,29 @@ import copy
 import importlib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
+from transformers.utils.hub import cached_file
 
-from modeling_zen.adapter_zen import read_head_config, refuse_another_model
+from modeling_zen.adapter_zen import (
+    ADAPTER_CONFIG,
+    in_a_line,
+    is_folder,
+    read_head_config,
+    refuse_another_model,
+    refuse_unknown_options,
+)
 from modeling_zen.modeling_zen import ZenModel, ZenPreTrainedModel
-from modeling_zen.peft_targets import find_encoder, import_peft
+from modeling_zen.peft_targets import find_encoder, import_peft, remember_model
+
+# The name by which PEFT calls the model without an adapter in a mixed batch.
+PLAIN = "__base__"
+_WEIGHTS = "adapter_model.safetensors"
 
 # Fields of a PEFT config that say where an adapter comes from or how it is trained, not what it computes.
 _IDLE_FIELDS = frozenset(
@@ -40,8 +55,9 @@ def load_adapter(
     Args:
         model: A model as the adapter was trained on, or a `PeftModel` of it, which gets one adapter more.
         folder_or_id: Folder or Hub id of the adapter.
-        name: What to call it.
-        trainable: Whether to train it further.
+        name: What to call it; no dot.
+        trainable: Whether to train it further. Weights of an adapter that is not the active one get no gradient before
+            `set_adapter`, which is PEFT's, makes it that.
         hub: `cache_dir`, `force_download`, `local_files_only`, `revision`, `subfolder` or `token`.
 
     Returns:
@@ -50,12 +66,17 @@ def load_adapter(
     Raises:
         ImportError: PEFT is not installed.
         FileNotFoundError: There is no adapter.
-        ValueError: The name is taken; the adapter belongs to another model; or its weights are not exactly those that
-            the model needs.
+        ValueError: The name is taken or cannot be one; the model has an adapter that is not PEFT's own; the adapter
+            belongs to another model or is damaged; or its weights are not exactly those that the model needs.
     """
     peft = import_peft()
+    refuse_unknown_options("load_adapter", hub)
     if isinstance(model, peft.PeftModel) and name in model.peft_config:
         raise ValueError(f"the model has an adapter {name!r} already; swap_adapter replaces it")
+    # PEFT keeps it in a ModuleDict, and tells it from "weight" in the names of weights by where it stands.
+    if not name or "." in name or hasattr(nn.ModuleDict(), name) or name in ("weight", "bias", PLAIN):
+        raise ValueError(f"an adapter cannot be called {name!r}; take another name, without a dot")
+    _refuse_adapters_of_transformers(model)
     config, weights = read_adapter(folder_or_id, **hub)
     _refuse_another_base(model.get_base_model() if isinstance(model, peft.PeftModel) else model, folder_or_id, hub)
     return put_adapter(model, config, weights, name, source=folder_or_id, trainable=trainable)
@@ -76,9 +97,12 @@ def swap_adapter(model: Any, folder_or_id: str | os.PathLike, name: str = "defau
     Raises:
         ImportError: PEFT is not installed.
         FileNotFoundError: There is no adapter in the folder.
-        ValueError: `model` has no adapter of this name, or it is merged; or the new one is made otherwise.
+        ValueError: `model` has no adapter of this name, or it is merged; or the new one is made otherwise, belongs to
+            another model, is damaged or does not hold exactly the same weights.
     """
     peft = import_peft()
+    refuse_unknown_options("swap_adapter", hub)
+    _refuse_adapters_of_transformers(model)
     if not isinstance(model, peft.PeftModel) or name not in model.peft_config:
         known = f"it has {', '.join(model.peft_config)}" if isinstance(model, peft.PeftModel) else "it has none"
         raise ValueError(f"{type(model).__name__} has no adapter {name!r} to replace; {known}")
@@ -91,7 +115,7 @@ def swap_adapter(model: Any, folder_or_id: str | os.PathLike, name: str = "defau
     if differing:
         texts = [f"{key} is {new[key]!r} there and {old.get(key)!r} here" for key in differing]
         raise ValueError(f"{folder_or_id} cannot replace the adapter {name!r}: {'; '.join(texts)}")
-    _refuse_inexact(peft.get_peft_model_state_dict(model, adapter_name=name), weights, folder_or_id)
+    refuse_inexact(peft.get_peft_model_state_dict(model, adapter_name=name), weights, folder_or_id)
     peft.set_peft_model_state_dict(model, weights, adapter_name=name)
 
 
@@ -111,6 +135,7 @@ def merge_adapter(model: Any) -> nn.Module:
         ValueError: `model` is no `PeftModel`, or a merged weight would not be finite.
     """
     peft = import_peft()
+    _refuse_adapters_of_transformers(model)
     if not isinstance(model, peft.PeftModel):
         raise ValueError(f"{type(model).__name__} is no PeftModel and has no adapter to merge")
     model.merge_adapter(safe_merge=True)
@@ -129,20 +154,26 @@ def merge_adapter(model: Any) -> nn.Module:
 
 
 def read_adapter(folder_or_id: str | os.PathLike, **hub: Any) -> tuple[Any, dict[str, torch.Tensor]]:
-    """The PEFT configuration of an adapter and its weights, on the CPU.
+    """The PEFT configuration of an adapter and its weights, on the CPU, from safetensors only.
 
     Raises:
         ImportError: PEFT is not installed.
-        FileNotFoundError: There is no adapter.
+        FileNotFoundError: There is no adapter, or no weights in safetensors.
+        ValueError: A file is damaged.
     """
     peft = import_peft()
-    source = os.fspath(folder_or_id)
+    refuse_unknown_options("read_adapter", hub)
+    config_file, weights_file = (_file_of(folder_or_id, name, hub) for name in (ADAPTER_CONFIG, _WEIGHTS))
     try:
-        config = peft.PeftConfig.from_pretrained(source, **hub)
-        return config, peft.load_peft_weights(source, device="cpu", **hub)
-    except (OSError, ValueError) as error:
-        # PEFT knows one error for no folder, no network and no such file.
-        raise FileNotFoundError(f"no adapter can be read from {source}: {error}") from error
+        config = peft.PeftConfig.from_pretrained(str(config_file.parent))
+        if config.peft_type is None:
+            raise ValueError("it names no 'peft_type'")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # no JSON, or not of an adapter
+        raise ValueError(f"{config_file} does not configure an adapter of PEFT: {in_a_line(error)}") from error
+    try:
+        return config, load_file(weights_file)
+    except SafetensorError as error:
+        raise ValueError(f"{weights_file} cannot be read: {in_a_line(error)}") from error
 
 
 def put_adapter(
@@ -169,7 +200,7 @@ def put_adapter(
         tried = _with_adapter(blank, config, name, low_cpu_mem_usage=True)
     except ValueError as error:
         raise ValueError(f"{source} holds an adapter that does not fit {_class_name(model)}: {error}") from error
-    _refuse_inexact(peft.get_peft_model_state_dict(tried, adapter_name=name), weights, source)
+    refuse_inexact(peft.get_peft_model_state_dict(tried, adapter_name=name), weights, source)
     adapted = _with_adapter(model, config, name)
     peft.set_peft_model_state_dict(adapted, weights, adapter_name=name)
     return adapted.eval()
@@ -177,7 +208,8 @@ def put_adapter(
 
 def _with_adapter(model: nn.Module, config: Any, name: str, **options: Any) -> Any:
     peft = import_peft()
-    config = copy.deepcopy(config)  # PEFT writes into it
+    base = model.get_base_model() if isinstance(model, peft.PeftModel) else model
+    config = remember_model(copy.deepcopy(config), base)  # PEFT writes into it
     if not isinstance(model, peft.PeftModel):
         return peft.PeftModel(model, config, adapter_name=name, **options)
     model.add_adapter(name, config, **options)
@@ -194,17 +226,51 @@ def _without_memory(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, tensors)
 
 
+def _file_of(folder_or_id: str | os.PathLike, name: str, hub: Mapping[str, Any]) -> Path:
+    """A file of an adapter, here or in the cache of the Hub."""
+    source = os.fspath(folder_or_id)
+    options = {option: value for option, value in hub.items() if value is not None}
+    if is_folder(folder_or_id):
+        file = Path(source) / options.get("subfolder", "") / name
+        if not file.is_file():
+            raise FileNotFoundError(f"no adapter can be read from {source}: {file} does not exist")
+        return file
+    try:
+        found = cached_file(source, name, **options)
+    except OSError as error:
+        raise FileNotFoundError(f"no adapter can be read from {source}: {in_a_line(error)}") from error
+    assert found is not None  # with these options it raises
+    return Path(found)
+
+
+def _refuse_adapters_of_transformers(model: Any) -> None:
+    """Those that an Auto class or `add_adapter` has put into the model itself, where a PeftModel does not see them."""
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ValueError(
+            f"this {type(model).__name__} got its adapter from transformers (an Auto class, from_pretrained or "
+            "add_adapter) and is no PeftModel; load the model without it, and the adapter by load_adapter"
+        )
+
+
 def _refuse_another_base(model: nn.Module, source: str | os.PathLike, hub: Mapping[str, Any]) -> None:
     stored = read_head_config(source, **hub)
     if stored is None:
         return
+    adapted = (stored.architectures or [""])[0]
+    if adapted not in [parent.__name__ for parent in type(model).__mro__]:
+        raise ValueError(f"{source} holds the adapter of a {adapted}, not of a {type(model).__name__}")
     head = isinstance(model, ZenPreTrainedModel) and not isinstance(model, ZenModel)
     refuse_another_model(stored, find_encoder(model)[1].config, source, head=head)
 
 
-def _refuse_inexact(
+def refuse_inexact(
     own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], source: str | os.PathLike
 ) -> None:
+    """Refuse weights of an adapter that are not those of the model, by name and shape.
+
+    Raises:
+        ValueError: Saying how many are missing, unknown or of another shape, with an example of each.
+    """
     missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     misshapen = sorted(key for key in own.keys() & given.keys() if own[key].shape != given[key].shape)
     faults = {
@@ -226,4 +292,4 @@ def _class_name(model: Any) -> str:
     return type(model.get_base_model() if hasattr(model, "get_base_model") else model).__name__
 
 
-__all__ = ["load_adapter", "merge_adapter", "put_adapter", "read_adapter", "swap_adapter"]
+__all__ = ["PLAIN", "load_adapter", "merge_adapter", "put_adapter", "read_adapter", "refuse_inexact", "swap_adapter"]

@@ -16,16 +16,17 @@ but their own backbones; EoMT, which is an encoder itself. The depth heads (DPT,
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import transformers
 from torch import nn
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto import CONFIG_MAPPING
 
+from modeling_zen.adapter_zen import in_a_line
 from modeling_zen.configuration_zen import ZenConfig
 from modeling_zen.image_processing_zen import ZenImageProcessor
 from modeling_zen.trunk import Form, split_options, stored_config, zen_backbone_config
@@ -150,28 +151,27 @@ def head_config(
         family: A name in `HEAD_FAMILIES`.
         folder_or_id: Folder or Hub id of any ZEN model.
         revision: Commit, branch or tag on the Hub.
-        overrides: Fields of the head's config, such as `num_labels`; `backbone_config` for a trunk of another form.
+        overrides: Fields of the head's config, such as `num_labels`; `backbone_config`, a `ZenConfig`, for a trunk of
+            another form.
 
     Returns:
         A config of the class that the family has in transformers.
 
     Raises:
         FileNotFoundError: As `zen_backbone_config`.
-        ValueError: An unknown family, an unknown field, too few decoder layers, or as `zen_backbone_config`.
+        ValueError: An unknown family, an unknown field, a `backbone_config` that is no `ZenConfig`, too few decoder
+            layers, or as `zen_backbone_config`.
     """
     known = _family(family)
     hub_options, fields = split_options(overrides)
     trunk = fields.pop("backbone_config", None) or zen_backbone_config(
         folder_or_id, known.form, num_stages=known.num_stages, revision=revision, **(known.trunk or {}), **hub_options
     )
+    if not isinstance(trunk, ZenConfig):
+        raise ValueError(f"backbone_config must be a ZenConfig, as zen_backbone_config makes it, not {trunk!r}")
     config_class = CONFIG_MAPPING[family]
     names = {*config_class.__dataclass_fields__, *config_class.attribute_map, "num_labels"}
-    for name in fields:
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            raise ValueError(
-                f"{config_class.__name__} has no field {name!r}" + (f" (did you mean {close[0]!r}?)" if close else "")
-            )
+    _refuse_unknown(fields, names, f"{config_class.__name__} has no field")
     if fields.get("decoder_layers", known.decoder_layers) < known.decoder_layers:
         raise ValueError(
             f"{config_class.__name__} needs decoder_layers >= {known.decoder_layers}, not {fields['decoder_layers']}"
@@ -203,25 +203,31 @@ def head_processor(
         An image processor of the class that the family has in transformers.
 
     Raises:
-        FileNotFoundError: As `zen_backbone_config`.
-        ValueError: An unknown family, or a size off the grid that the head needs.
+        FileNotFoundError: As `zen_backbone_config`; or there is no processor.
+        ValueError: An unknown family or setting, or a size off the grid that the head needs.
     """
     known = _family(family)
     hub_options, settings = split_options(overrides)
     trunk = stored_config(folder_or_id, revision, hub_options)
-    own = ZenImageProcessor.from_pretrained(folder_or_id, revision=revision or "main", **hub_options)
-    height, width = (
-        (own.size["height"], own.size["width"]) if size is None else (size, size) if isinstance(size, int) else size
-    )
+    processor_class = getattr(transformers, known.processor)
+    _refuse_unknown(settings, get_type_hints(processor_class.valid_kwargs), f"{known.processor} has no setting")
+    try:
+        own = ZenImageProcessor.from_pretrained(folder_or_id, revision=revision or "main", **hub_options)
+    except OSError as error:
+        raise FileNotFoundError(f"no ZenImageProcessor in {folder_or_id}: {in_a_line(error)}") from error
+    if size is None:
+        size = own.size["height"], own.size["width"]
+    sides = (size, size) if isinstance(size, int) else tuple(size)
     step = known.size_multiple * trunk.patch_size
-    if height % step or width % step or not height or not width:
+    if len(sides) != 2 or any(side <= 0 or side % step for side in sides):
         raise ValueError(
             f"{known.model} on patches of {trunk.patch_size} pixels needs a height and width that are multiples of "
-            f"{step}, not {height} x {width}"
+            f"{step}, not {' x '.join(str(side) for side in sides)}"
         )
+    height, width = sides
     same = {name: getattr(own, name) for name in ("image_mean", "image_std", "resample")}
     fixed = {"size": {"height": height, "width": width}, "do_resize": True}
-    return getattr(transformers, known.processor)(**{**same, **fixed, **known.processing(trunk), **settings})
+    return processor_class(**{**same, **fixed, **known.processing(trunk), **settings})
 
 
 def start_depth(model: Model, depth: float) -> Model:
@@ -246,10 +252,16 @@ def start_depth(model: Model, depth: float) -> Model:
     if not depth > 0:
         raise ValueError(f"depth must be positive, not {depth}")
     last = [module for module in model.modules() if isinstance(module, nn.Conv2d) and module.out_channels == 1][-1]
-    if last.bias is None:
-        raise ValueError(f"the last convolution of {type(model).__name__} has no bias to start from")
+    assert last.bias is not None
     nn.init.constant_(last.bias, depth)
     return model
+
+
+def _refuse_unknown(given: Iterable[str], known: Collection[str], complaint: str) -> None:
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise ValueError(f"{complaint} {name!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
 
 
 def _family(name: str) -> HeadFamily:

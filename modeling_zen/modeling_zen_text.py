@@ -16,6 +16,7 @@ from transformers.utils.generic import ModelOutput, TransformersKwargs, can_retu
 
 from .configuration_zen import ZenConfig
 from .fusion_zen import ZenFusionLayer
+from .labels_zen import IGNORED_LABEL, check_classes, check_for_problem, check_presence
 from .modeling_zen import ZenModel, ZenPreTrainedModel, axial_rotary_embedding
 from .text_tower_zen import TextTower
 
@@ -143,17 +144,19 @@ class ZenForZeroShotImageClassification(ZenLanguageModel):
         Args:
             input_ids: (texts, tokens), int64, as `text_tower.tokenizer` makes them, padded to any common length.
             attention_mask: (texts, tokens), 0 at padding.
-            kwargs: `return_dict`.
+            kwargs: `output_hidden_states`, `output_attentions` and `return_dict`.
 
         Returns:
             pooler_output: (texts, projection_dim), not normalised, as in the CLIP family.
-            last_hidden_state: (texts, tokens, width of the tower).
+            last_hidden_state: (texts, tokens, width of the tower); the tokens of SigLIP are padded to full length.
+            hidden_states, attentions: Those of the tower, on request, of as many tokens.
 
         Raises:
             FileNotFoundError: The text model cannot be had.
             ValueError: As `TextTower.embed`; or its width is not `config.projection_dim`.
         """
-        outputs = self.text_tower.embed(input_ids, attention_mask, self.device, self.adaptor.fc2.weight.dtype)
+        dtype = self.adaptor.fc2.weight.dtype
+        outputs = self.text_tower.embed(input_ids, attention_mask, self.device, dtype, **kwargs)
         self._check_width(outputs.pooler_output, f"text_model {self.config.text_model!r} gives texts")
         return outputs
 
@@ -176,10 +179,11 @@ class ZenForZeroShotImageClassification(ZenLanguageModel):
             attention_mask: (texts, tokens), as in `get_text_features`.
             text_embeds: (texts, projection_dim), instead of `input_ids`: embeddings of texts computed before, of any
                 length. No text model is needed then.
-            labels: (batch,), int64: which text each frame goes with; the loss is cross-entropy over the texts (CLIP's,
-                without its other half). Or (batch, texts), floating point in 0 to 1: whether each text goes with the
-                frame; the loss is the binary cross-entropy, summed over texts, averaged over frames (SigLIP's,
-                arXiv:2303.15343, equation 1, with the unit matrix for a batch of pairs).
+            labels: (batch,), int64: which text each frame goes with, -100 for a frame that does not count; the loss is
+                cross-entropy over the texts (CLIP's, without its other half), averaged over the frames that count. Or
+                (batch, texts), floating point in 0 to 1: whether each text goes with the frame; the loss is the binary
+                cross-entropy, summed over texts, averaged over frames (SigLIP's, arXiv:2303.15343, equation 1, with the
+                unit matrix for a batch of pairs).
             token_type_ids: Not read: a prompt is one segment. Some tokenizers give it.
             kwargs: As in `ZenModel.forward`.
 
@@ -189,7 +193,7 @@ class ZenForZeroShotImageClassification(ZenLanguageModel):
         Raises:
             FileNotFoundError: As `get_text_features`.
             ValueError: As `get_text_features`; neither or both of `input_ids` and `text_embeds` are given; their width
-                is not `projection_dim`; labels of another shape.
+                is not `projection_dim`; labels of another shape, dtype or range.
         """
         if (input_ids is None) == (text_embeds is None):
             raise ValueError("the texts must be given either as input_ids or as text_embeds")
@@ -261,14 +265,18 @@ def zero_shot_loss(logits_per_image: torch.Tensor, labels: torch.Tensor) -> torc
     """The loss of `ZenForZeroShotImageClassification.forward`: logits (batch, texts) to a scalar, in float32.
 
     Raises:
-        ValueError: `labels` is neither (batch,) of integers nor (batch, texts) of floating point numbers.
+        ValueError: `labels` is neither (batch,) of numbers of texts nor (batch, texts) of floating point numbers from
+            0 to 1.
     """
     batch, texts = logits_per_image.shape
     logits, labels = logits_per_image.float(), labels.to(logits_per_image.device)
     if labels.is_floating_point() and labels.shape == (batch, texts):
+        check_presence("labels", labels, (batch, texts))
         return nn.functional.binary_cross_entropy_with_logits(logits, labels.float(), reduction="sum") / batch
     if not labels.is_floating_point() and labels.shape == (batch,):
-        return nn.functional.cross_entropy(logits, labels.long())
+        check_classes("labels", labels, (batch,), texts, ignored=IGNORED_LABEL)
+        count = (labels != IGNORED_LABEL).sum().clamp(min=1)  # a batch without a label: 0, not the mean of nothing
+        return nn.functional.cross_entropy(logits, labels.long(), ignore_index=IGNORED_LABEL, reduction="sum") / count
     raise ValueError(
         f"labels must be ({batch},) integers or ({batch}, {texts}) floating point numbers, not {labels.dtype} "
         f"{tuple(labels.shape)}"
@@ -323,8 +331,8 @@ class ZenForVisualQuestionAnswering(ZenLanguageModel):
             attention_mask: (batch, words), 0 at padding.
             question_states: (batch, words, text_hidden_size), instead of `input_ids`: the features of the words
                 computed before. No text model is needed then.
-            labels: (batch,), int64: the answer; or (batch, num_labels), floating point: how right each answer is
-                (`problem_type="multi_label_classification"`, binary cross-entropy).
+            labels: (batch,), int64: the answer, -100 for none; or (batch, num_labels), floating point in 0 to 1: how
+                right each answer is (`problem_type="multi_label_classification"`, binary cross-entropy).
             token_type_ids: Not read: a question is one segment. Some tokenizers give it.
             kwargs: As in `ZenModel.forward`.
 
@@ -336,7 +344,8 @@ class ZenForVisualQuestionAnswering(ZenLanguageModel):
         Raises:
             FileNotFoundError: The text model is needed and cannot be had.
             ValueError: As `TextTower.token_states`; neither or both of `input_ids` and `question_states` are given;
-                their width is not `text_hidden_size`; not one question per frame; a question without a word.
+                their width is not `text_hidden_size`; not one question per frame; a question without a word (looked
+                for on the CPU only); labels of another shape, dtype or range.
         """
         if (input_ids is None) == (question_states is None):
             raise ValueError("the questions must be given either as input_ids or as question_states")
@@ -362,8 +371,14 @@ class ZenForVisualQuestionAnswering(ZenLanguageModel):
         shares = (mask / mask.sum(dim=1, keepdim=True)).to(words.dtype)
         pooled = (self.fusion_norm(words) * shares.unsqueeze(-1)).sum(dim=1)
         logits = self.classifier(self.dropout(pooled))
+        loss = None
+        if labels is not None:
+            check_for_problem(labels, self.config, batch=len(logits))
+            count = (labels != IGNORED_LABEL).sum().clamp(min=1)  # read by the cross-entropy only
+            labels = labels.float() if labels.is_floating_point() else labels.long()
+            loss = self.loss_function(labels, logits.float(), self.config, num_items_in_batch=count)
         return SequenceClassifierOutput(
-            loss=None if labels is None else self.loss_function(labels, logits, self.config),
+            loss=loss,
             logits=logits,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,

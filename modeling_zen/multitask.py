@@ -8,6 +8,7 @@ Heads that were trained on the frozen encoder read one and the same pass. A head
 own through the adapter; its frames ride as further rows of the same batch, by the mixed batches of PEFT.
 """
 
+import copy
 import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,14 +21,22 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import ModelOutput
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from modeling_zen.adapter_zen import HEAD_CONFIG, may_be_adapter, read_head_config, refuse_another_model
-from modeling_zen.adapters import put_adapter, read_adapter
+from modeling_zen.adapter_zen import (
+    HEAD_CONFIG,
+    HUB_OPTIONS,
+    encoder_differences,
+    may_be_adapter,
+    read_head_config,
+    refuse_another_model,
+    refuse_unknown_options,
+)
+from modeling_zen.adapters import PLAIN, put_adapter, read_adapter, refuse_inexact
 from modeling_zen.configuration_zen import ZenConfig
 from modeling_zen.modeling_zen import ZenModel, ZenPreTrainedModel, auto_classes
 from modeling_zen.trunk import stored_config
 
-# The name by which PEFT calls the encoder without an adapter in a mixed batch.
-PLAIN = "__base__"
+# One folder or branch is not that of every task.
+_HUB_OPTIONS = frozenset(HUB_OPTIONS) - {"revision", "subfolder"}
 # How PEFT begins the names of weights in a file.
 _PREFIX = "base_model.model."
 
@@ -41,14 +50,15 @@ class ZenMultiTask(nn.Module):
     Args:
         encoder: The shared one.
         heads: A ZEN head per task. Each gives up its own encoder, which must be a copy of the shared one or, of a head
-            that was trained with an adapter, of no matter: it is not looked at.
+            that was trained with an adapter, of no matter: it is not looked at, and the head goes to the device and
+            dtype of the shared encoder.
         adapters: PEFT configuration and weights of the tasks that have an adapter, as `read_adapter` gives them; those
             of the head may be among the weights.
 
     Raises:
         ImportError: There are adapters, but PEFT is not installed.
-        ValueError: A name that no module can have; a head whose encoder is another one or that hides patches from it;
-            an adapter that is not plain LoRA or does not fit.
+        ValueError: A name that no module can have; a head whose encoder is another one, or the same elsewhere or in
+            another dtype, or that hides patches from it; an adapter that is not plain LoRA or does not fit.
     """
 
     def __init__(
@@ -67,7 +77,7 @@ class ZenMultiTask(nn.Module):
                 _refuse_another_encoder(head, encoder, name)
         self.trunk: nn.Module = _Trunk(encoder)
         for name in self.adapted:
-            config, weights = adapters[name]
+            config, weights = copy.copy(adapters[name][0]), adapters[name][1]
             _check_adapter(config, name)
             config.modules_to_save = None  # the head has them
             below = {key: weight for key, weight in weights.items() if key.startswith(f"{_PREFIX}zen.")}
@@ -75,6 +85,8 @@ class ZenMultiTask(nn.Module):
         self.heads = nn.ModuleDict(heads)
         for head in heads.values():
             head.zen = _GivenTokens(encoder.config)
+        for name in self.adapted:
+            self.heads[name].to(encoder.device, encoder.dtype)
         self.eval()
 
     @classmethod
@@ -94,14 +106,15 @@ class ZenMultiTask(nn.Module):
         Raises:
             ImportError: There are adapters, but PEFT is not installed.
             FileNotFoundError: A folder does not exist or holds no model.
-            ValueError: A folder holds no head, or an adapter without `head_config.json`; or as the constructor.
+            ValueError: A folder holds no head, or not all of its weights, or an adapter without `head_config.json`; or
+                as the constructor.
         """
+        refuse_unknown_options("ZenMultiTask.from_pretrained", hub, _HUB_OPTIONS)
         trunk = ZenModel.from_pretrained(encoder, **hub)
         heads, adapters = {}, {}
         for name, folder in tasks.items():
             if not may_be_adapter(folder) or find_adapter_config_file(str(folder), **hub) is None:
-                head_class = _head_class(stored_config(folder, None, hub), folder)
-                heads[name] = head_class.from_pretrained(folder, **hub)
+                heads[name] = _trained_head(folder, hub)
                 continue
             config = read_head_config(folder, **hub)
             if config is None:
@@ -226,7 +239,7 @@ def _check_names(heads: Mapping[str, ZenPreTrainedModel], adapters: Mapping[str,
         raise ValueError("there is no task")
     for name in heads:
         # Names of modules: no dot, nothing that a ModuleDict has already.
-        if not name.isidentifier() or hasattr(nn.ModuleDict, name) or name == PLAIN:
+        if not name.isidentifier() or hasattr(nn.ModuleDict(), name) or name == PLAIN:
             raise ValueError(f"a task cannot be called {name!r}; letters, digits and underscores make a name")
     without = [name for name in adapters if name not in heads]
     if without:
@@ -235,7 +248,11 @@ def _check_names(heads: Mapping[str, ZenPreTrainedModel], adapters: Mapping[str,
 
 def _refuse_another_encoder(head: ZenPreTrainedModel, encoder: ZenModel, name: str) -> None:
     _refuse_class(type(head), f"task {name!r}")
-    refuse_another_model(head.config, encoder.config, f"task {name!r}", head=False)
+    fields = encoder_differences(head.config, encoder.config)
+    if (head.dtype, head.device) != (encoder.dtype, encoder.device):
+        fields.append(f"it is {head.dtype} on {head.device} there and {encoder.dtype} on {encoder.device} here")
+    if fields:
+        raise ValueError(f"the encoder of task {name!r} is not the shared one: {'; '.join(fields)}")
     assert isinstance(head.zen, ZenModel)
     own, shared = head.zen.state_dict(), encoder.state_dict()
     differing = sorted(key for key in shared if key not in own or not torch.equal(own[key], shared[key]))
@@ -273,6 +290,19 @@ def _head_class(config: ZenConfig, source: Any) -> type[ZenPreTrainedModel]:
     raise ValueError(f"{source} holds {names[0]}, which is no ZEN head")
 
 
+def _trained_head(source: str | Path, hub: Mapping[str, Any]) -> ZenPreTrainedModel:
+    """A saved head, all of whose weights are in the folder: here it is to answer, not to be trained."""
+    head_class = _head_class(stored_config(source, None, hub), source)
+    head, report = head_class.from_pretrained(source, output_loading_info=True, **hub)
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"{source} lacks {len(missing)} weights of its {head_class.__name__}, such as {missing[0]}; train and save "
+            "the head first"
+        )
+    return head
+
+
 def _head_of_adapter(
     head_class: type[ZenPreTrainedModel], config: ZenConfig, weights: Mapping[str, torch.Tensor], source: Any
 ) -> ZenPreTrainedModel:
@@ -280,14 +310,9 @@ def _head_of_adapter(
     with init.no_init_weights():
         head = head_class(config)
     head.zen = _GivenTokens(config)
-    names = {key.removeprefix(_PREFIX) for key in weights if not key.startswith(f"{_PREFIX}zen.")}
-    missing, unknown = sorted(head.state_dict().keys() - names), sorted(names - head.state_dict().keys())
-    if missing or unknown:
-        raise ValueError(
-            f"{source} does not hold exactly the head of {head_class.__name__}: missing {', '.join(missing) or '-'}; "
-            f"unknown {', '.join(unknown) or '-'}"
-        )
-    head.load_state_dict({name: weights[f"{_PREFIX}{name}"] for name in names})
+    given = {key: weight for key, weight in weights.items() if not key.startswith(f"{_PREFIX}zen.")}
+    refuse_inexact({f"{_PREFIX}{name}": weight for name, weight in head.state_dict().items()}, given, source)
+    head.load_state_dict({key.removeprefix(_PREFIX): weight for key, weight in given.items()})
     return head.eval()
 
 

@@ -10,6 +10,8 @@ Loading, swapping and merging adapters is the matter of `modeling_zen.adapters`,
 `modeling_zen.multitask`.
 """
 
+import dataclasses
+import difflib
 import importlib
 import math
 import re
@@ -53,8 +55,8 @@ def adapter_config(method: str, model: nn.Module, **overrides: Any) -> Any:
 
     Raises:
         ImportError: PEFT is not installed.
-        ValueError: An unknown method; there is not exactly one ZEN encoder in `model`; or a weight of its head lies
-            where PEFT can neither train nor save it.
+        ValueError: An unknown method or field; there is not exactly one ZEN encoder in `model`; or a weight of its
+            head lies where PEFT can neither train nor save it.
     """
     if method not in _METHODS:
         raise ValueError(f"unknown adapter method {method!r}; the presets are {', '.join(_METHODS)}")
@@ -63,10 +65,31 @@ def adapter_config(method: str, model: nn.Module, **overrides: Any) -> Any:
     name, encoder = find_encoder(model)
     config_name, fields = _METHODS[method](name, encoder.config)
     config_class = getattr(peft, config_name)
-    if isinstance(model, ZenPreTrainedModel):
-        config_class = _saving_head_config(config_class)
+    known = [field.name for field in dataclasses.fields(config_class) if field.init]
+    for field in overrides:
+        if field not in known:
+            close = difflib.get_close_matches(field, known, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else f"; it has {', '.join(known)}"
+            raise ValueError(f"{config_name} has no field {field!r}{hint}")
     config = config_class(**{"modules_to_save": _head(model, name) or None, **fields, **overrides})
-    config._zen_model = (model.config, type(model).__name__) if isinstance(model, ZenPreTrainedModel) else None
+    return remember_model(config, model)
+
+
+def remember_model(config: Any, model: nn.Module) -> Any:
+    """Let a PEFT configuration be saved with `head_config.json`, if it is that of a ZEN model.
+
+    Args:
+        config: A `peft.PeftConfig`, changed in place.
+        model: The model that the adapter is for, without PEFT around it.
+
+    Returns:
+        `config` itself.
+    """
+    if isinstance(model, ZenPreTrainedModel):
+        if not hasattr(type(config), "_zen_model"):
+            plain: Any = type(config)
+            config.__class__ = _saving_head_config(plain)
+        config._zen_model = (model.config, type(model).__name__)
     return config
 
 
@@ -149,7 +172,7 @@ def _head(model: nn.Module, encoder: str) -> list[str]:
     hit = [
         name for name, _ in model.named_modules() if name.endswith(tuple(names)) and not f"{name}.".startswith(inside)
     ]
-    if names and hit:
+    if hit:
         raise ValueError(
             f"PEFT would take {', '.join(hit)} for the head of {type(model).__name__}: the names end alike"
         )
@@ -210,4 +233,4 @@ def import_peft() -> Any:
         raise ImportError("adapters need PEFT: pip install peft") from error
 
 
-__all__ = ["adapter_config", "find_encoder", "import_peft"]
+__all__ = ["adapter_config", "find_encoder", "import_peft", "remember_model"]

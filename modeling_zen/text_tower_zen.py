@@ -13,7 +13,7 @@ Traps of the models it borrows from:
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from safetensors import SafetensorError
@@ -21,7 +21,9 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import logging
+from transformers.utils.generic import TransformersKwargs
 
+from .adapter_zen import in_a_line, is_folder
 from .configuration_zen import ZenConfig
 
 logger = logging.get_logger(__name__)
@@ -97,7 +99,12 @@ class TextTower:
     @torch.compiler.disable
     @torch.no_grad()
     def embed(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None, device: torch.device, dtype: torch.dtype
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        device: torch.device,
+        dtype: torch.dtype,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
         """Texts in the space that they share with images.
 
@@ -106,13 +113,16 @@ class TextTower:
             attention_mask: (texts, tokens), 0 at padding; `None` if there is none.
             device: Where to compute.
             dtype: In what to compute.
+            kwargs: Of the text model, such as `output_hidden_states`.
 
         Returns:
             pooler_output: (texts, width), not normalised.
             last_hidden_state: (texts, tokens, text width), where the text model gives it; SigLIP: of full length.
+            hidden_states, attentions: On request, where the text model gives them, of as many tokens.
 
         Raises:
-            ValueError: Also if a text is too long, or the text model compares no texts with images.
+            ValueError: Also if the texts are no tokens of this text model, a text is too long, or the text model
+                compares no texts with images.
         """
         model, _ = self._load(dtype)
         if not hasattr(model, "get_text_features"):
@@ -124,7 +134,7 @@ class TextTower:
         output = model.to(device).get_text_features(
             input_ids=input_ids.to(device),
             attention_mask=None if attention_mask is None else attention_mask.to(device),
-            return_dict=True,
+            **{**kwargs, "return_dict": True},
         )
         if isinstance(output, torch.Tensor):  # some families still return the features themselves
             return BaseModelOutputWithPooling(pooler_output=output)
@@ -147,7 +157,7 @@ class TextTower:
             The features (texts, tokens, text width), and which tokens count (texts, tokens), bool.
 
         Raises:
-            ValueError: Also if a text is too long, or the text model reads no text.
+            ValueError: Also if the texts are no tokens of this text model, or a text is too long.
         """
         model, _ = self._load(dtype)
         padded, mask, mine = self._prepare(model, input_ids, attention_mask)
@@ -164,28 +174,34 @@ class TextTower:
             raise ValueError(
                 "the config names no text_model: set it to the Hub id or folder of one, or give the texts as features"
             )
+        local = is_folder(name)
+        place = "folder" if local else f"Hub, revision {revision or 'main'}"
+        failed = f"the {part} of text_model {name!r} ({place})"
+        if local and not Path(name).is_dir():
+            raise FileNotFoundError(f"{failed} cannot be loaded: there is no such folder")
         try:
             return auto_class.from_pretrained(name, revision=revision, trust_remote_code=False, **kwargs)
-        except (OSError, ValueError, KeyError, TypeError, ImportError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
             kind = FileNotFoundError if isinstance(error, OSError) else ValueError
-            place = "folder" if Path(name).is_dir() else f"Hub, revision {revision or 'main'}"
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            raise kind(f"the {part} of text_model {name!r} ({place}) cannot be loaded: {reason}") from error
+            raise kind(f"{failed} cannot be loaded: {in_a_line(error)}") from error
 
     def _load(self, dtype: torch.dtype) -> tuple[Any, dict[str, float]]:
         """The text side in `dtype`, and `logit_scale` and `logit_bias` where the model has them."""
         key = (self.config.text_model, self.config.text_model_revision, dtype)
         if key not in self._models:
             # In float32 whatever is asked for: the scale is an exponent, and half precision would round it.
-            model, report = self._open(AutoModel, "weights", dtype=torch.float32, output_loading_info=True)
+            # What is of another shape is looked at below, as what is missing: there the keys are known.
+            options = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+            model, report = self._open(AutoModel, "weights", dtype=torch.float32, **options)
             names = ("logit_scale", "logit_bias")
             logits = {name: float(getattr(model, name)) for name in names if hasattr(model, name)}
             kept = self._text_side(model)
-            missing = sorted(set(report["missing_keys"]) & {name for name, _ in model.named_parameters()})
+            absent = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+            missing = sorted(absent & {name for name, _ in model.named_parameters()})
             if missing:
                 raise ValueError(
-                    f"text_model {self.config.text_model!r} lacks weights of its text side: {', '.join(missing[:3])}"
-                    + (f" and {len(missing) - 3} more" if missing[3:] else "")
+                    f"text_model {self.config.text_model!r} lacks weights of its text side, or has them in another "
+                    f"shape: {', '.join(missing[:3])}" + (f" and {len(missing) - 3} more" if missing[3:] else "")
                 )
             self._models = {key: (kept.eval().requires_grad_(False).to(dtype), logits)}
         return self._models[key]
@@ -210,6 +226,7 @@ class TextTower:
         self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None, slice]:
         """Texts and mask as the text side was trained with them, and where in them the given tokens stand."""
+        self._check_tokens(model, input_ids, attention_mask)
         length, limit = input_ids.shape[-1], longest_text(model.config)
         if limit is not None and length > limit:
             raise ValueError(
@@ -230,6 +247,23 @@ class TextTower:
         before = limit - length if side == "left" else 0
         padded = nn.functional.pad(input_ids, (before, limit - length - before), value=pad)
         return padded, None, slice(before, before + length)
+
+    def _check_tokens(self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
+        if input_ids.ndim != 2 or not input_ids.numel() or input_ids.is_floating_point():
+            raise ValueError(
+                f"input_ids must be integers (texts, tokens), not {input_ids.dtype} {tuple(input_ids.shape)}"
+            )
+        if attention_mask is not None and attention_mask.shape != input_ids.shape:
+            raise ValueError(
+                f"attention_mask must be {tuple(input_ids.shape)} as input_ids, not {tuple(attention_mask.shape)}"
+            )
+        known = getattr(getattr(model.config, "text_config", model.config), "vocab_size", None)
+        if known is not None and input_ids.device.type == "cpu" and not 0 <= input_ids.min() <= input_ids.max() < known:
+            foreign = input_ids[(input_ids < 0) | (input_ids >= known)][0]
+            raise ValueError(
+                f"input_ids holds token {int(foreign)}, but text_model {self.config.text_model!r} knows tokens 0 to "
+                f"{known - 1}: make them by model.text_tower.tokenizer"
+            )
 
     def _pads(self, model: Any, input_ids: torch.Tensor) -> bool:
         """Whether these texts must still be padded to full length."""

@@ -13,45 +13,25 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
+from modeling_zen.adapter_zen import (
+    ENCODER_FIELDS,
+    FREE_ENCODER_FIELDS,
+    HUB_OPTIONS,
+    encoder_differences,
+    in_a_line,
+    is_folder,
+    refuse_unknown_options,
+)
 from modeling_zen.configuration_zen import ZenConfig
 from modeling_zen.modeling_zen import ZenBackbone, ZenModel
 
 Model = TypeVar("Model", bound=nn.Module)
 Form = Literal["map", "tokens", "patches", "pyramid"]
 
-# Fields of ZenConfig that shape the weights or say what they mean: with one of them changed the same numbers are
-# another function. Learned positions belong to `image_size` as well.
-TRUNK_FIELDS = (
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "mlp",
-    "hidden_act",
-    "patch_size",
-    "num_channels",
-    "num_summary_tokens",
-    "num_register_tokens",
-    "layer_norm_eps",
-    "qkv_bias",
-    "position_embedding",
-    "position_resize",
-    "rope_theta",
-    "rope_min_period",
-    "final_layer_norm",
-)
-# Fields that a head takes over with the trunk but may change.
-FREE_FIELDS = (
-    "image_size",
-    "layerscale_value",
-    "drop_path_rate",
-    "attention_dropout",
-    "initializer_range",
-    "min_depth",
-    "max_depth",
-)
-# Arguments of `from_pretrained` that say where to look.
-_HUB_OPTIONS = frozenset({"cache_dir", "force_download", "local_files_only", "subfolder", "token"})
+# What a head of transformers takes over with the trunk: the fields of the encoder, and the bounds of its depths.
+_TAKEN_OVER = (*ENCODER_FIELDS, *FREE_ENCODER_FIELDS, "min_depth", "max_depth")
+# Arguments of `from_pretrained` that say where to look; `revision` is one by itself here.
+_HUB_OPTIONS = frozenset(HUB_OPTIONS) - {"revision"}
 
 # What `ZenBackbone` returns, by the words of transformers' heads.
 _FORMS: dict[str, dict[str, Any]] = {
@@ -88,7 +68,7 @@ def zen_backbone_config(
         raise ValueError(f"unknown form {form!r}; a ZenBackbone returns {', '.join(_FORMS)}")
     hub_options, fields = split_options(overrides)
     stored = stored_config(folder_or_id, revision, hub_options)
-    kept = {name: getattr(stored, name) for name in (*TRUNK_FIELDS, *FREE_FIELDS)}
+    kept = {name: getattr(stored, name) for name in _TAKEN_OVER}
     if not {"out_features", "out_indices"} & fields.keys():
         fields["out_indices"] = _spread(num_stages, fields.get("num_hidden_layers", stored.num_hidden_layers))
     return ZenConfig(**{**kept, **_FORMS[form], **fields})
@@ -115,7 +95,7 @@ def load_zen_backbone(
     """
     hub_options, fields = split_options(overrides)
     stored = stored_config(folder_or_id, revision, hub_options)
-    kept = {name: getattr(stored, name) for name in (*TRUNK_FIELDS, *FREE_FIELDS)}
+    kept = {name: getattr(stored, name) for name in _TAKEN_OVER}
     for name in ("apply_layernorm", "reshape_hidden_states", "return_class_token", "pyramid_scale_factors"):
         kept[name] = getattr(stored, name)
     if not {"out_features", "out_indices"} & fields.keys():
@@ -153,17 +133,17 @@ def load_trunk(
             weights are not exactly those of the trunk.
     """
     name, backbone = _only_backbone(head_model)
-    options, wrong = split_options(hub_options)
-    if wrong:
-        raise ValueError(f"load_trunk has no argument {sorted(wrong)[0]!r}; it has {', '.join(sorted(_HUB_OPTIONS))}")
-    stored = stored_config(folder_or_id, revision, options)
-    _refuse_another_encoder(backbone.config, stored, folder_or_id, name)
+    refuse_unknown_options("load_trunk", hub_options, _HUB_OPTIONS)
+    stored = stored_config(folder_or_id, revision, hub_options)
+    differing = encoder_differences(stored, backbone.config)
+    if differing:
+        raise ValueError(f"{folder_or_id} holds another encoder than {name}: {'; '.join(differing)}")
     same_pyramid = stored.pyramid_scale_factors is not None and (
         (stored.pyramid_scale_factors, stored.out_features)
         == (backbone.config.pyramid_scale_factors, backbone.config.out_features)
     )
     source_class: type[ZenModel] = ZenBackbone if same_pyramid else ZenModel
-    source = source_class.from_pretrained(folder_or_id, revision=revision or "main", **options).state_dict()
+    source = source_class.from_pretrained(folder_or_id, revision=revision or "main", **hub_options).state_dict()
     own = backbone.state_dict()
     if any(weight.is_meta for weight in own.values()):
         raise ValueError(f"{name} has no memory yet (it is on the meta device), so that no weights can be loaded")
@@ -190,16 +170,22 @@ def stored_config(folder_or_id: str | Path, revision: str | None, hub_options: M
     """The config of a ZEN folder or repository, as stored.
 
     Raises:
-        FileNotFoundError: There is no such folder, or no config in it.
-        ValueError: It is the config of another model.
+        FileNotFoundError: There is no such folder, or no config in it; or the Hub has none or cannot be reached.
+        ValueError: It is the config of another model, or damaged.
     """
-    folder = Path(folder_or_id)
-    # A Hub id is "owner/name"; anything else, and whatever exists, is meant as a folder.
-    if isinstance(folder_or_id, Path) or folder.exists() or len(folder.parts) > 2 or folder.parts[:1] in ((".",), ()):
-        config_file = folder / hub_options.get("subfolder", "") / "config.json"
+    local = is_folder(folder_or_id)
+    if local:
+        config_file = Path(folder_or_id) / (hub_options.get("subfolder") or "") / "config.json"
         if not config_file.is_file():
-            raise FileNotFoundError(f"no ZEN model in {folder}: {config_file} does not exist")
-    fields, _ = PreTrainedConfig.get_config_dict(folder_or_id, revision=revision or "main", **hub_options)
+            raise FileNotFoundError(f"no ZEN model in {folder_or_id}: {config_file} does not exist")
+    try:
+        fields, _ = PreTrainedConfig.get_config_dict(folder_or_id, revision=revision or "main", **hub_options)
+    except OSError as error:
+        if local:  # the file is there
+            raise ValueError(f"the config of {folder_or_id} cannot be read: {in_a_line(error)}") from error
+        raise FileNotFoundError(
+            f"no ZEN model in {folder_or_id}, which is no folder here: {in_a_line(error)}"
+        ) from error
     # `ZenConfig.from_pretrained` would find the trunk's config inside that of a head, and no weights for it.
     if fields.get("model_type") != ZenConfig.model_type:
         raise ValueError(f"{folder_or_id} holds a {fields.get('model_type')!r} model, not a ZEN encoder")
@@ -230,15 +216,4 @@ def _only_backbone(model: nn.Module) -> tuple[str, ZenBackbone]:
     return (f"{class_name}.{name}" if name else class_name), backbone
 
 
-def _refuse_another_encoder(own: ZenConfig, stored: ZenConfig, folder_or_id: str | Path, name: str) -> None:
-    names = [*TRUNK_FIELDS, *(["position_grid"] if stored.position_embedding == "learned" else [])]
-    differing = [
-        f"{field} is {getattr(stored, field)!r} there and {getattr(own, field)!r} here"
-        for field in names
-        if getattr(stored, field) != getattr(own, field)
-    ]
-    if differing:
-        raise ValueError(f"{folder_or_id} holds another encoder than {name}: {'; '.join(differing)}")
-
-
-__all__ = ["FREE_FIELDS", "TRUNK_FIELDS", "load_trunk", "load_zen_backbone", "zen_backbone_config"]
+__all__ = ["load_trunk", "load_zen_backbone", "split_options", "stored_config", "zen_backbone_config"]

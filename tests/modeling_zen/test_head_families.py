@@ -110,6 +110,21 @@ def test_processors_refuse_sizes_off_the_grid(trunk_folder: Path) -> None:
         head_processor("detr", trunk_folder, size=100)
     with pytest.raises(ValueError, match=r"^RTDetrV2ForObjectDetection on .* multiples of 32, not 64 x 80$"):
         head_processor("rt_detr_v2", trunk_folder, size=(64, 80))
+    with pytest.raises(ValueError, match=r"multiples of 16, not -16 x -16$"):
+        head_processor("detr", trunk_folder, size=-16)
+    with pytest.raises(ValueError, match=r"multiples of 16, not 32 x 32 x 3$"):
+        head_processor("detr", trunk_folder, size=(32, 32, 3))  # type: ignore[arg-type]
+
+
+def test_processors_know_their_settings(trunk_folder: Path, tmp_path: Path) -> None:
+    for family, known in HEAD_FAMILIES.items():
+        with pytest.raises(
+            ValueError, match=rf"^{known.processor} has no setting 'do_nomalize' \(did you mean 'do_normal"
+        ):
+            head_processor(family, trunk_folder, do_nomalize=False)
+    ZenModel.from_pretrained(trunk_folder).save_pretrained(tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf"^no ZenImageProcessor in {tmp_path}: "):
+        head_processor("detr", tmp_path)
 
 
 def test_stages_are_spread_over_the_depth(trunk_folder: Path) -> None:
@@ -147,6 +162,11 @@ def test_fields_agree_with_the_trunk(trunk_folder: Path) -> None:
         ),
         ("rf_detr", {}, r"unknown family of heads 'rf_detr'"),
         ("detr", {"num_querys": 5}, r"DetrConfig has no field 'num_querys' \(did you mean 'num_queries'\?\)$"),
+        (
+            "zoedepth",
+            {"backbone_config": {"patch_size": 16}},
+            r"^backbone_config must be a ZenConfig, .* not \{'patch_s",
+        ),
         ("detr", {"use_timm_backbone": True}, r"DetrConfig has no field 'use_timm_backbone'"),
         ("d_fine", {"decoder_layers": 1}, r"DFineConfig needs decoder_layers >= 2, not 1$"),
     ],

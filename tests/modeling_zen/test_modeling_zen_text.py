@@ -101,6 +101,30 @@ def test_the_losses_by_hand() -> None:
     # SigLIP: log(1 + e^-2) + log 2 + log 2 + log(1 + e^-1), over two images
     expected = (0.126928 + 2 * 0.693147 + 0.313262) / 2
     assert zero_shot_loss(logits, torch.eye(2)).item() == pytest.approx(expected, abs=1e-6)
+    assert zero_shot_loss(logits, torch.tensor([-100, 1])).item() == pytest.approx(0.313262, abs=1e-6)
+    assert zero_shot_loss(logits, torch.tensor([-100, -100])).item() == 0
+
+
+def test_frames_without_an_answer_count_nowhere(pixels: torch.Tensor, states: torch.Tensor) -> None:
+    model = make_answerer()
+    half = model(pixels, question_states=states, labels=torch.tensor([3, -100])).loss
+    alone = model(pixels[:1], question_states=states[:1], labels=torch.tensor([3])).loss
+    torch.testing.assert_close(half, alone)
+    assert model(pixels, question_states=states, labels=torch.tensor([-100, -100])).loss.item() == 0
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_hidden_states_of_texts_on_request(family: str, teachers: Path) -> None:
+    model, tokens = make_zero_shot(family, teachers), tokens_of(make_tokenizer(), PROMPTS, padding=True)
+    plain = model.get_text_features(**tokens)
+    outputs = model.get_text_features(**tokens, output_hidden_states=True)
+    length = FULL if family == "siglip" else tokens["input_ids"].shape[1]
+    assert plain.hidden_states is None
+    assert [tuple(state.shape) for state in outputs.hidden_states] == [(3, length, WIDTH)] * 3
+    assert torch.equal(outputs.pooler_output, plain.pooler_output)
+    as_tuple = model.get_text_features(**tokens, output_hidden_states=True, return_dict=False)
+    assert torch.equal(as_tuple[1], plain.pooler_output)
+    assert len(as_tuple[2]) == 3
 
 
 def test_questions_are_read_by_their_words_alone(pixels: torch.Tensor, states: torch.Tensor) -> None:
@@ -337,6 +361,27 @@ def test_a_wrong_adaptor_is_refused_whole(teachers: Path) -> None:
             {"text_embeds": torch.ones(3, 24), "labels": torch.ones(2, 3).long()},
             r"labels must be \(2,\) integers or \(2, 3\) floating point numbers, not torch\.int64 \(2, 3\)",
         ),
+        ({"text_embeds": torch.ones(3, 24), "labels": torch.tensor([0, 3])}, r"^labels holds class 3, .* from 0 to 2 "),
+        (
+            {"text_embeds": torch.ones(3, 24), "labels": torch.full((2, 3), 2.0)},
+            r"^labels holds 2, which is not from 0",
+        ),
+        (
+            {"input_ids": torch.ones(3).long()},
+            r"^input_ids must be integers \(texts, tokens\), not torch\.int64 \(3,\)$",
+        ),
+        (
+            {"input_ids": torch.ones(1, 3)},
+            r"^input_ids must be integers \(texts, tokens\), not torch\.float32 \(1, 3\)$",
+        ),
+        (
+            {"input_ids": torch.tensor([[1, 30000]])},
+            r"^input_ids holds token 30000, but text_model '.*clip' knows tokens 0 to 11: make them by model\.te",
+        ),
+        (
+            {"input_ids": torch.ones(2, 3).long(), "attention_mask": torch.ones(2, 4)},
+            r"^attention_mask must be \(2, 3\) as input_ids, not \(2, 4\)$",
+        ),
     ],
 )
 def test_wrong_texts_are_refused(inputs: Any, message: str, teachers: Path, pixels: torch.Tensor) -> None:
@@ -360,6 +405,18 @@ def test_wrong_texts_are_refused(inputs: Any, message: str, teachers: Path, pixe
         (
             {"question_states": torch.ones(2, 6, 16), "attention_mask": torch.tensor([[1] * 6, [0] * 6])},
             "question 1 has no word: its attention_mask is all 0",
+        ),
+        (
+            {"question_states": torch.ones(2, 6, 16), "labels": torch.tensor([0, 5])},
+            r"^labels holds class 5, .* 0 to 4 ",
+        ),
+        (
+            {"question_states": torch.ones(2, 6, 16), "labels": torch.ones(2, 4)},
+            r"^labels must be floating point \(2, 5\), not torch\.float32 \(2, 4\)$",
+        ),
+        (
+            {"question_states": torch.ones(2, 6, 16), "labels": torch.tensor([0])},
+            r"^labels must be integers \(2.*\(1,\)$",
         ),
     ],
 )

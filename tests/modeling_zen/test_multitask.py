@@ -1,10 +1,12 @@
 """Several heads on one encoder: what each returns alone, from one pass."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from modeling_zen import (
@@ -16,6 +18,7 @@ from modeling_zen import (
     ZenForVideoFrameClassification,
     ZenModel,
 )
+from modeling_zen.adapters import read_adapter
 from modeling_zen.multitask import ZenMultiTask
 from modeling_zen.peft_targets import adapter_config
 
@@ -177,9 +180,54 @@ def test_an_encoder_that_was_tuned_is_refused(trunk_folder: Path, tmp_path: Path
 
 
 def test_another_encoder_is_refused(folders: dict[str, Path], folder: Path) -> None:
-    for name in ("depth", "tools"):
-        with pytest.raises(ValueError, match=r"another model: num_hidden_layers is 4 there and 2 here"):
-            ZenMultiTask.from_pretrained(folder, {name: folders[name]})
+    with pytest.raises(
+        ValueError, match=r"depth holds the adapter of another model: num_hidden_layers is 4 there and 2"
+    ):
+        ZenMultiTask.from_pretrained(folder, {"depth": folders["depth"]})
+    with pytest.raises(
+        ValueError,
+        match=r"^the encoder of task 'tools' is not the shared one: num_hidden_layers is 4 there and 2 here$",
+    ):
+        ZenMultiTask.from_pretrained(folder, {"tools": folders["tools"]})
+
+
+def test_half_precision(trunk_folder: Path, folders: dict[str, Path], pixels: torch.Tensor, tmp_path: Path) -> None:
+    """The head of an adapter goes along with the encoder; a saved head has its own encoder, which must be the same."""
+    ZenModel.from_pretrained(trunk_folder).bfloat16().save_pretrained(tmp_path)
+    model = ZenMultiTask.from_pretrained(tmp_path, {"segmentation": folders["segmentation"]})
+    with torch.no_grad():
+        logits = model(pixels)["segmentation"].logits
+    assert logits.dtype == torch.bfloat16
+    expected = alone("segmentation", folders, pixels[None]).logits
+    assert (logits.float() - expected).abs().max() <= 0.05 * expected.abs().max()
+    message = r"'tools' is not the shared one: it is torch\.float32 on cpu there and torch\.bfloat16 on cpu here$"
+    with pytest.raises(ValueError, match=message):
+        ZenMultiTask.from_pretrained(tmp_path, {"tools": folders["tools"]})
+
+
+def test_a_head_is_loaded_whole(trunk_folder: Path, folders: dict[str, Path], tmp_path: Path) -> None:
+    """No head of random numbers, which `from_pretrained` gives those who want to train it."""
+    for name, file in (("tools", "model.safetensors"), ("depth", "adapter_model.safetensors")):
+        shutil.copytree(folders[name], tmp_path / name)
+        weights = load_file(tmp_path / name / file)
+        gone = next(key for key in weights if key.endswith("classifier.bias"))
+        save_file({**weights, gone: torch.zeros(7)}, tmp_path / name / file, metadata={"format": "pt"})
+        with pytest.raises(ValueError, match=r"of another shape.* (?=.*classifier\.bias)(?=.*\(7,\))"):
+            ZenMultiTask.from_pretrained(trunk_folder, {name: tmp_path / name})
+        weights.pop(gone)
+        save_file(weights, tmp_path / name / file, metadata={"format": "pt"})
+        with pytest.raises(
+            ValueError, match=rf"^{tmp_path / name} (lacks|does not hold exactly).* 1 .*classifier\.bias"
+        ):
+            ZenMultiTask.from_pretrained(trunk_folder, {name: tmp_path / name})
+
+
+def test_what_is_given_stays_as_it_is(trunk_folder: Path, folders: dict[str, Path]) -> None:
+    config, weights = read_adapter(folders["depth"])
+    head = ZenForDepthEstimation.from_pretrained(trunk_folder, max_depth=50.0)
+    whole = list(config.modules_to_save)
+    ZenMultiTask(ZenModel.from_pretrained(trunk_folder), {"depth": head}, {"depth": (config, weights)})
+    assert list(config.modules_to_save) == whole
 
 
 def test_what_is_no_head(trunk_folder: Path, folders: dict[str, Path], tmp_path: Path) -> None:
@@ -190,6 +238,12 @@ def test_what_is_no_head(trunk_folder: Path, folders: dict[str, Path], tmp_path:
         ZenMultiTask.from_pretrained(trunk_folder, {"phase": tmp_path / "masked"})
     with pytest.raises(FileNotFoundError, match=r"^no ZEN model in .*nowhere"):
         ZenMultiTask.from_pretrained(trunk_folder, {"phase": tmp_path / "nowhere"})
+    with pytest.raises(
+        ValueError, match=r"^ZenMultiTask\.from_pretrained has no argument 'revision'; it has cache_dir"
+    ):
+        ZenMultiTask.from_pretrained(trunk_folder, {"tools": folders["tools"]}, revision="main")
+    with pytest.raises(ValueError, match=r"^a task cannot be called 'training'; letters"):
+        ZenMultiTask.from_pretrained(trunk_folder, {"training": folders["tools"]})
     with pytest.raises(ValueError, match=r"^there is no task$"):
         ZenMultiTask.from_pretrained(trunk_folder, {})
     with pytest.raises(ValueError, match=r"^a task cannot be called 'a\.b'; letters, digits and underscores make a"):

@@ -21,6 +21,7 @@ from modeling_zen import (
     ZenForSemanticSegmentation,
     ZenForVideoClassification,
     ZenForVideoFrameClassification,
+    ZenForVisualQuestionAnswering,
     ZenModel,
 )
 from modeling_zen.adapters import load_adapter, merge_adapter
@@ -224,6 +225,32 @@ def test_the_caller_has_the_last_word(trunk_folder: Path, tmp_path: Path) -> Non
         assert loaded.config.id2label == NAMES
 
 
+def test_a_head_that_reads_questions(trunk_folder: Path, pixels: torch.Tensor, tmp_path: Path) -> None:
+    fields = {"num_labels": 4, "text_hidden_size": 16}
+    head = ZenForVisualQuestionAnswering.from_pretrained(trunk_folder, **fields)
+    model = peft.get_peft_model(head, adapter_config("lora", head))
+    inputs = {"question_states": torch.randn(2, 6, 16)}
+    model(pixels, labels=torch.tensor([0, 3]), **inputs).loss.backward()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                assert weight.grad is not None
+                weight.add_(0.1 * torch.randn_like(weight))
+    expected = model.eval()(pixels, **inputs).logits
+    model.save_pretrained(tmp_path)
+    loaded = transformers.AutoModelForVisualQuestionAnswering.from_pretrained(tmp_path)
+    assert relative_error(loaded(pixels, **inputs).logits, expected) <= 1e-6
+    strict = load_adapter(ZenForVisualQuestionAnswering.from_pretrained(trunk_folder, **fields), tmp_path)
+    assert relative_error(merge_adapter(strict)(pixels, **inputs).logits, expected) <= 1e-5
+
+
+def test_an_adapter_in_a_subfolder(trunk_folder: Path, tmp_path: Path) -> None:
+    head = new_head(ZenForImageClassification, trunk_folder)
+    peft.get_peft_model(head, adapter_config("lora", head)).save_pretrained(tmp_path / "epoch_3")
+    strict = load_adapter(new_head(ZenForImageClassification, trunk_folder), tmp_path, subfolder="epoch_3")
+    assert strict.get_base_model().config.id2label == NAMES
+
+
 def test_a_swiglu_encoder_and_a_bare_one() -> None:
     model = ZenModel(ZenConfig(**{**TINY, "mlp": "swiglu"}))
     adapted = peft.get_peft_model(model, adapter_config("lora", model, r=2, lora_alpha=4))
@@ -240,6 +267,10 @@ def test_a_swiglu_encoder_and_a_bare_one() -> None:
 def test_a_config_of_unknown_method_or_model(model: ZenModel) -> None:
     with pytest.raises(ValueError, match=r"^unknown adapter method 'loar'; the presets are lora, dora, ia3, oft$"):
         adapter_config("loar", model)
+    with pytest.raises(ValueError, match=r"^LoraConfig has no field 'lora_alhpa' \(did you mean 'lora_alpha'\?\)$"):
+        adapter_config("lora", model, lora_alhpa=3)
+    with pytest.raises(ValueError, match=r"^OFTConfig has no field 'xyzzy'; it has task_type, "):
+        adapter_config("oft", model, xyzzy=3)
     with pytest.raises(ValueError, match=r"^adapters sit on the one ZEN encoder .* in this Linear there is none$"):
         adapter_config("lora", nn.Linear(2, 2))
     with pytest.raises(ValueError, match=r"in this ModuleList there are 2: 0, 1$"):

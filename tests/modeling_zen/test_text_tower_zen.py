@@ -144,6 +144,14 @@ def test_text_models_that_will_not_do(
         FileNotFoundError, match=r"weights of text_model 'no/where' \(Hub, revision abc\) cannot be loaded"
     ):
         make_zero_shot("clip", teachers, text_model="no/where", text_model_revision="abc")(pixels, **tokens)
+    missing = str(tmp_path / "nowhere")
+    for text_model, place, reason in (
+        ("no/where", r"Hub, revision main", r"We couldn't connect to .* find them in the cached files"),
+        (missing, "folder", "there is no such folder"),
+    ):
+        message = rf"^the weights of text_model '{text_model}' \({place}\) cannot be loaded: {reason}$"
+        with pytest.raises(FileNotFoundError, match=message):
+            make_zero_shot("clip", teachers, text_model=text_model)(pixels, **tokens)
     with pytest.raises(ValueError, match=r"weights of text_model '.*' \(folder\) cannot be loaded"):
         make_zero_shot("clip", teachers, text_model=str(tmp_path))(pixels, **tokens)
     with pytest.raises(ValueError, match="vit' is a ViTModel, which reads no text"):
@@ -167,7 +175,12 @@ def test_random_weights_are_refused(teachers: Path, pixels: torch.Tensor, tmp_pa
     assert model(pixels, **tokens).logits_per_image.shape == (2, 3)
     del weights["text_projection.weight"]
     save_file(weights, tmp_path / "gaps" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"gaps' lacks weights of its text side: text_projection\.weight$"):
+    message = r"gaps' lacks weights of its text side, or has them in another shape: text_projection\.weight$"
+    with pytest.raises(ValueError, match=message):
+        copy.deepcopy(model)(pixels, **tokens)
+    weights["text_projection.weight"] = torch.zeros(3, 3)
+    save_file(weights, tmp_path / "gaps" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=message):
         copy.deepcopy(model)(pixels, **tokens)
 
 

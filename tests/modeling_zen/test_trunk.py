@@ -11,7 +11,8 @@ from torch import nn
 from transformers import DPTConfig, DPTForDepthEstimation, UperNetConfig, UperNetForSemanticSegmentation
 
 from modeling_zen import ZenBackbone, ZenConfig, ZenForImageClassification, ZenModel
-from modeling_zen.trunk import FREE_FIELDS, TRUNK_FIELDS, load_trunk, load_zen_backbone, zen_backbone_config
+from modeling_zen.adapter_zen import ENCODER_FIELDS, FREE_ENCODER_FIELDS
+from modeling_zen.trunk import load_trunk, load_zen_backbone, zen_backbone_config
 
 from .conftest import SMALL_HEADS, TINY
 
@@ -37,7 +38,7 @@ def test_every_field_of_the_encoder_is_listed() -> None:
     """A new field of the encoder must be in one of the lists, or two trunks that differ in it would pass for one."""
     fields = ZenConfig._field_names()
     encoder = fields[: fields.index("out_features")]
-    assert set(encoder) == {*TRUNK_FIELDS, *FREE_FIELDS} - {"min_depth", "max_depth"}
+    assert sorted(encoder) == sorted((*ENCODER_FIELDS, *FREE_ENCODER_FIELDS))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,8 @@ def test_a_backbone_from_the_hub(trunk_folder: Path, trunk: ZenModel, tmp_path: 
     cache: dict[str, Any] = {"cache_dir": tmp_path, "local_files_only": True}
     assert same_weights(load_zen_backbone("surgeon/zen", **cache), trunk)
     assert same_weights(load_zen_backbone("surgeon/zen", revision="second", **cache), trunk)
-    with pytest.raises(OSError, match="find them in the cached files"):
+    message = r"^no ZEN model in surgeon/zen, which is no folder here: We couldn't connect .* in the cached files$"
+    with pytest.raises(FileNotFoundError, match=message):
         load_zen_backbone("surgeon/zen", revision="third", **cache)
 
 
@@ -122,6 +124,22 @@ def test_a_folder_that_is_not_there(path: Any, tmp_path: Path, monkeypatch: pyte
     (tmp_path / "nowhere").mkdir()
     with pytest.raises(FileNotFoundError, match=r"^no ZEN model in .*nowhere: .*config\.json does not exist$"):
         load_zen_backbone(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["./zen_of_old", "../zen_of_old", "/zen_of_old", "~/zen_of_old", Path("owner/zen_of_old")]
+)
+def test_what_looks_like_a_folder_is_not_asked_for_on_the_hub(path: Any) -> None:
+    with pytest.raises(FileNotFoundError, match=r"^no ZEN model in .*zen_of_old: .*config\.json does not exist$"):
+        load_zen_backbone(path)
+
+
+def test_a_damaged_config(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(
+        ValueError, match=r"^the config of .* cannot be read: .*config\.json' is not a valid JSON file$"
+    ):
+        load_zen_backbone(tmp_path)
 
 
 def test_the_trunk_of_a_head(trunk_folder: Path, trunk: ZenModel) -> None:
@@ -168,6 +186,7 @@ def test_another_encoder_is_refused(change: dict[str, Any], message: str, trunk_
 def test_learned_positions_belong_to_their_image_size(tmp_path: Path) -> None:
     ZenModel(ZenConfig(**FOUR, position_embedding="learned")).save_pretrained(tmp_path)
     assert load_zen_backbone(tmp_path).config.image_size == 64
+    assert load_zen_backbone(tmp_path, image_size=[64, 64]).config.position_grid == (4, 4)
     with pytest.raises(ValueError, match=r"position_grid is \(4, 4\) there and \(2, 2\) here$"):
         load_zen_backbone(tmp_path, image_size=32)
 
