@@ -25,18 +25,24 @@ from modeling_zen.streaming.loading import has_head, load_encoder, load_head
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, load, stream; a mistake of the user is one line on stderr and exit code 2."""
+    """Parse, load, stream; a mistake of the user is one line on stderr and exit code 2, an early Ctrl-C is 130."""
     parser = _parser()
     given = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         if given.output is not None and given.output.exists():
             raise ValueError(f"{given.output} exists; remove it or name another file")
+        if given.output is not None and not given.output.parent.is_dir():
+            raise ValueError(f"the folder of {given.output} does not exist; make it first")
+        if given.max_frames is not None and given.max_frames < 1:
+            raise ValueError(f"--max-frames must be at least 1, not {given.max_frames}")
         stream = _stream(given)
         with _output(given.output) as output:
             write_rows(stream, output, with_embedding=given.embedding, max_frames=given.max_frames)
     except (ValueError, OSError, ImportError) as error:
         parser.exit(2, f"error: {error}\n")
+    except KeyboardInterrupt:  # before the stream began, or a second one while it is being closed
+        parser.exit(130, "interrupted\n")
 
 
 def write_rows(stream: ZenStream, output: TextIO, *, with_embedding: bool, max_frames: int | None) -> None:
@@ -106,7 +112,7 @@ def _stream(given: argparse.Namespace) -> ZenStream:
         queue_size=given.queue_size,
         policy=given.policy,
         realtime=given.realtime,
-        reconnect=dataclasses.replace(Reconnect(), attempts=given.reconnect, timeout=given.timeout),
+        reconnect=Reconnect(attempts=given.reconnect, timeout=given.timeout),
         state_max_gap=given.state_max_gap,
         options=_options(given.option),
     )
@@ -123,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m modeling_zen.stream",
         description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument

@@ -54,7 +54,14 @@ class ZenTemporalState:
 
     @staticmethod
     def join(states: "list[ZenTemporalState]") -> "ZenTemporalState":
-        """One state of all videos, in order; they may have seen different numbers of frames."""
+        """One state of all videos, in order; they may have seen different numbers of frames.
+
+        Raises:
+            ValueError: There is no state, or they are of different heads.
+        """
+        heads = sorted({state.head for state in states})
+        if len(heads) != 1:
+            raise ValueError(f"states of one head are joined, but these are of {' and '.join(heads) or 'none'}")
         tensors = zip(*(state.tensors for state in states), strict=True)
         return replace(states[0], tensors=tuple(torch.cat(each) for each in tensors))
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -10,10 +11,13 @@ from modeling_zen.streaming.frame_queue import FrameQueue, StreamFrame
 from modeling_zen.streaming.sources import Grab, Source, SourceLostError
 
 logger = logging.getLogger(__name__)
-_TICK_TOLERANCE = 1e-6  # of the interval between two samples, for times that are no binary fractions
 
+_TICK_TOLERANCE = 1e-6  # of the interval between two samples, for times that are no binary fractions
 _LONGEST_GAP = 4  # intervals between two samples; longer ones are outages and say nothing about the rate
 _GAP_WEIGHT = 0.1  # of the last gap between two frames in their mean
+# Seconds that the times of a live source may run ahead of its arrivals from one frame to the next: above the gaps of a
+# recording that is sent faster than it plays, below what a damaged or another clock would add to all times to come.
+_LONGEST_LEAP = 10.0
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Reconnect:
     """When a source counts as lost, and how long to wait for it.
 
     Raises:
-        ValueError: A negative number, or a timeout or delay of nothing.
+        ValueError: A negative number, a timeout or delay of nothing, or an endless one.
     """
 
     attempts: int = 10  # in a row without a frame; with these delays some 150 s: time to plug in a cable. 0: none
@@ -30,8 +34,11 @@ class Reconnect:
     timeout: float = 5.0  # seconds without a frame: above the pauses of a loaded network, below what a team waits for
 
     def __post_init__(self) -> None:
-        if self.attempts < 0 or not self.timeout > 0 or not 0 < self.first_delay <= self.max_delay:
-            raise ValueError(f"reconnect needs attempts >= 0, timeout > 0 and 0 < first_delay <= max_delay, got {self}")
+        is_timeout = 0 < self.timeout < math.inf
+        if self.attempts < 0 or not is_timeout or not 0 < self.first_delay <= self.max_delay < math.inf:
+            raise ValueError(
+                f"reconnect needs attempts >= 0, timeout > 0 and 0 < first_delay <= max_delay, all finite, got {self}"
+            )
 
     def delay(self, attempt: int) -> float:
         """Seconds before this attempt, from 1."""
@@ -125,6 +132,7 @@ class Capture:
         self.sampled_seconds = 0.0  # between neighboring sampled frames, summed, outages left out
         self.sampled_steps = 0
         self.first_arrival: float | None = None
+        self._last_arrival = 0.0
         self._paced = paced
         self._reconnect = reconnect
         self._sampler = Sampler(fps)
@@ -135,25 +143,32 @@ class Capture:
         self._last_sampled: tuple[int, float] | None = None  # segment and timestamp
         self._is_away = False
         self._stop = threading.Event()
+        self._starting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="zen-stream-capture", daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
-        self._thread.start()
+        """Begin to read, unless it was closed before."""
+        with self._starting:
+            if not self._stop.is_set():
+                self._thread.start()
 
     def close(self) -> None:
-        """End the thread and wait for it.
+        """End the thread, wait for it, and close the source.
 
         A source that blocks is waited for until its timeout; if it is an iterator of the caller that never returns,
         the thread is left behind with a warning.
         """
-        self._stop.set()
+        with self._starting:
+            self._stop.set()
         self.queue.close()
-        if self._thread.ident is None or self._thread is threading.current_thread():
+        if self._thread is threading.current_thread():
             return
-        self._thread.join(timeout=2 * self._reconnect.timeout + 5)
+        if self._thread.ident is not None:
+            self._thread.join(timeout=2 * self._reconnect.timeout + 5)
         if self._thread.is_alive():
             logger.warning("%s does not answer; the thread that reads it is left behind", self.source.name)
+        else:
+            self.source.close()
 
     def _run(self) -> None:
         error: BaseException | None = None
@@ -198,7 +213,10 @@ class Capture:
         """Number, place, sample and hand on a frame; false if nobody wants more."""
         arrived = time.perf_counter()
         step_back = self._clock.step_back(grab.seconds)
-        if step_back > self.source.step_back_allowed and not self._is_away:
+        leap = -step_back - (arrived - self._last_arrival)
+        self._last_arrival = arrived
+        is_restart = self.source.can_restart and leap > _LONGEST_LEAP
+        if (step_back > self.source.step_back_allowed or is_restart) and not self._is_away:
             if not self.source.can_restart:
                 raise ValueError(
                     f"the times of {self.source.name} must ascend, but frame {self._number + 1} is {step_back:g} s "

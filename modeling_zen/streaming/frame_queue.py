@@ -39,10 +39,10 @@ class FrameQueue:
         self._offered = 0
         self._dropped = 0
 
-    def counts(self) -> tuple[int, int, int]:
-        """Frames put, dropped and waiting, at one moment."""
+    def counts(self) -> tuple[int, int]:
+        """Frames put and dropped, at one moment."""
         with self._changed:
-            return self._offered, self._dropped, len(self._frames)
+            return self._offered, self._dropped
 
     def put(self, frame: StreamFrame) -> bool:
         """Add a frame; false if nobody takes frames any more."""
@@ -60,14 +60,14 @@ class FrameQueue:
             return True
 
     def get(self) -> StreamFrame | None:
-        """The next frame, waiting for one; `None` after the last.
+        """The next frame, waiting for one; `None` after the last, or when the queue was closed.
 
         Raises:
             Exception: The one that ended the source, after the frames before it.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._is_finished or self._is_closed)
-            if self._frames and not self._is_closed:
+            if self._frames:
                 frame = self._frames.popleft()
                 self._changed.notify_all()
                 return frame
@@ -83,9 +83,10 @@ class FrameQueue:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Nobody will take frames any more; wakes up whoever waits."""
+        """Nobody will take frames any more, and those that wait are forgotten; wakes up whoever waits."""
         with self._changed:
             self._is_closed = True
+            self._frames.clear()
             self._changed.notify_all()
 
 

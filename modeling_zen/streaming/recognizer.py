@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from modeling_zen.adapter_zen import encoder_differences
 from modeling_zen.export.exporter import weights_sha256
 from modeling_zen.export.graph import for_export
 from modeling_zen.export.runtime import ZenExportedModel
@@ -126,13 +127,17 @@ def check_presence_head(head: Any, name: str) -> None:
 def check_trunk(head: Any, encoder: ZenModel | ZenExportedModel, name: str) -> None:
     """Refuse a head that was trained on other features than the encoder makes.
 
-    An exported encoder is compared by the hash of the weights that it was exported from.
+    An exported encoder is compared by the hash of the weights that it was exported from; one of lower precision, with
+    the weights of the head rounded as its own are.
 
     Raises:
         ValueError: The trunks differ.
     """
     if head.zen is encoder:
         return
+    fields = encoder_differences(head.config, encoder.config)
+    if fields:
+        raise ValueError(f"{name} was trained on another encoder: {', '.join(fields)}; give the encoder of the head")
     if isinstance(encoder, ZenExportedModel):
         stated = encoder.facts.get("source_weights_sha256")
         if stated != weights_sha256(for_export(head.zen)):
@@ -141,9 +146,11 @@ def check_trunk(head: Any, encoder: ZenModel | ZenExportedModel, name: str) -> N
                 "export the encoder of the head"
             )
         return
-    own, other = encoder.state_dict(), head.zen.state_dict()
-    differing = sorted(own.keys() ^ other.keys()) or [
-        key for key, weight in own.items() if not torch.equal(weight.to(other[key].device), other[key])
+    weights, wanted = encoder.state_dict(), head.zen.state_dict()
+    differing = sorted(weights.keys() ^ wanted.keys()) or [
+        key
+        for key, weight in weights.items()
+        if not torch.equal(weight, wanted[key].to(device=weight.device, dtype=weight.dtype))
     ]
     if differing:
         raise ValueError(

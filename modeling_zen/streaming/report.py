@@ -20,7 +20,8 @@ class StreamReport:
         frames_sampled: Of those, the frames at the rate asked for.
         frames_processed: Of those, the frames that there are results of.
         frames_dropped: Sampled frames that were given up because the queue was full.
-        frames_waiting: Sampled frames in the queue; frames_sampled is the sum of processed, dropped and waiting.
+        frames_waiting: Sampled frames without a result so far, in the queue or with the models; frames_sampled is the
+            sum of processed, dropped and waiting.
         packets_damaged: Packets of a live source that its decoder refused.
         gaps: How often frames were missing between two results, dropped or lost with the source.
         losses: How often the source was lost.
@@ -39,7 +40,7 @@ class StreamReport:
         video_seconds: Video that the results stand for: frames processed times the seconds between sampled frames.
         wall_seconds: From the arrival of the first frame to the last result.
         real_time_factor: `video_seconds / wall_seconds`: of a live source 1 where nothing is dropped; of a file that is
-            not paced, how many times faster than it plays.
+            not paced, how many times faster than it plays. `None` before the second frame.
         frames_per_second: `frames_processed / wall_seconds`.
         possible_frames_per_second: `1 / mean seconds` from taking a frame to its result: what the models could do if
             they never had to wait.

@@ -69,6 +69,10 @@ class Source(ABC):
             ValueError: Another try would not help.
         """
 
+    def close(self) -> None:
+        """Let go of what was opened with the object; a second call does nothing. Most open nothing before `frames`."""
+        return None
+
 
 class FileSource(Source):
     """A video file.
@@ -88,7 +92,15 @@ class FileSource(Source):
         self._chunk = 1 if one_by_one else _FILE_CHUNK
         self._numbers: list[int] | None = None
         if fps is not None:
-            self._numbers = sample_indices(self._reader.num_frames or 0, self._reader.fps, fps=fps)
+            try:
+                self._numbers = sample_indices(self._reader.num_frames or 0, self._reader.fps, fps=fps)
+            except ValueError:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
 
     def frames(self, stop: threading.Event) -> Iterator[Grab]:
         """See the base class; a file is read once."""
@@ -163,12 +175,14 @@ class LiveSource(Source):
             except av.error.InvalidDataError:  # a lost datagram; what comes before the first key frame
                 self.packets_damaged += 1
                 pictures = []
+            decoding = (time.perf_counter() - start) / max(len(pictures), 1)
             for picture in pictures:
+                start = time.perf_counter()
                 pixels = torch.from_numpy(picture.to_ndarray(format="rgb24"))
                 pixels = torch.rot90(pixels, round(picture.rotation / 90) % 4, (0, 1))
                 seconds = None if picture.pts is None else float(picture.pts * picture.time_base)
-                last = time.perf_counter()
-                yield Grab(None, seconds, pixels, (last - start) / len(pictures))
+                yield Grab(None, seconds, pixels, decoding + time.perf_counter() - start)
+                last = time.perf_counter()  # not before: however long the frame was held, the source did not do it
             if time.perf_counter() - last > self._timeout:
                 raise SourceLostError(f"{self.name} was lost: {self._timeout:g} s without a frame that can be decoded")
 
@@ -194,9 +208,9 @@ class IteratorSource(Source):
             iterator = iter(self._given() if callable(self._given) else self._given)
             for item in iterator:
                 seconds, frame = item if isinstance(item, tuple) and len(item) == 2 else (None, item)
-                yield Grab(None, None if seconds is None else float(seconds), _pixels(frame, count), None)
+                yield Grab(None, None if seconds is None else _seconds(seconds, count), _pixels(frame, count), None)
                 count += 1
-        except (_FrameError, GeneratorExit):
+        except _FrameError:
             raise
         except Exception as error:
             kind = SourceLostError if self.can_return else ValueError
@@ -204,7 +218,7 @@ class IteratorSource(Source):
 
 
 class _FrameError(ValueError):
-    """A frame of the caller is no frame."""
+    """A frame of the caller is no frame, or its time no time."""
 
 
 def make_source(
@@ -226,12 +240,13 @@ def make_source(
     is_camera = isinstance(source, int) and not isinstance(source, bool)
     is_camera = is_camera or (is_name and str(source).startswith("/dev/video"))
     if is_camera or (is_name and "://" in str(source)):
+        url = str(source)
+        # Passwords do not belong into messages and reports; FFmpeg too takes what is before the last @ for one.
+        name = re.sub(r"://[^/?#]*@", "://", url)
         if realtime:
-            raise ValueError(f"realtime paces a file; {source} is live already")
+            raise ValueError(f"realtime paces a file; {name} is live already")
         if is_camera:
             return _camera(source, options, timeout)
-        url = str(source)
-        name = re.sub(r"://[^/@]*@", "://", url)  # passwords do not belong into messages and reports
         return LiveSource(url, name=name, format=None, options={**_NETWORK_OPTIONS, **(options or {})}, timeout=timeout)
     if options:
         raise ValueError("options are FFmpeg's for cameras and network streams; this source is neither")
@@ -255,6 +270,18 @@ def _camera(source: Any, options: Mapping[str, str] | None, timeout: float) -> L
         present = sorted(str(each) for each in Path("/dev").glob("video*"))
         raise FileNotFoundError(f"there is no camera {path}; this machine has {', '.join(present) or 'none'}")
     return LiveSource(path, name=f"camera {path}", format="v4l2", options=dict(options or {}), timeout=timeout)
+
+
+def _seconds(given: Any, place: int) -> float:
+    """The time of a frame of the caller."""
+    seconds = math.nan
+    with contextlib.suppress(TypeError, ValueError):
+        seconds = float(given)
+    if not math.isfinite(seconds):
+        raise _FrameError(
+            f"the time of frame {place} of the iterator must be a finite number of seconds, not {given!r}"
+        )
+    return seconds
 
 
 def _pixels(frame: Any, place: int) -> torch.Tensor:

@@ -145,7 +145,7 @@ class ZenStream:
         if queue_size < 1:
             raise ValueError(f"queue_size must be at least 1, not {queue_size}")
         if fps is not None and not 0 < fps < math.inf:
-            raise ValueError(f"fps must be above 0, not {fps}")
+            raise ValueError(f"fps must be above 0 and finite, not {fps}")
         if not state_max_gap >= 0:
             raise ValueError(f"state_max_gap must be at least 0 s, not {state_max_gap}")
         reconnect = reconnect or Reconnect()
@@ -205,7 +205,13 @@ class ZenStream:
         with self._starting:
             if self._is_started or not self._finalizer.alive:
                 return
-            self._recognizer.encode(self._recognizer.preprocess(torch.zeros(64, 64, 3, dtype=torch.uint8)))
+            try:
+                black = self._recognizer.preprocess(torch.zeros(64, 64, 3, dtype=torch.uint8))
+                self._recognizer.recognize(self._recognizer.encode(black))
+                self._recognizer.forget()
+            except Exception:
+                self.close()
+                raise
             self._is_started = True
             self._capture.start()
 
@@ -216,7 +222,8 @@ class ZenStream:
     def report(self) -> StreamReport:
         """The stream so far; at any time, also after it was closed."""
         capture, counts = self._capture, self._counts
-        sampled, dropped, waiting = self._queue.counts()
+        processed = counts.processed  # before the others, which may go on meanwhile
+        sampled, dropped = self._queue.counts()
         wall = 0.0 if capture.first_arrival is None else max(0.0, counts.last_result - capture.first_arrival)
         step = capture.sampled_seconds / capture.sampled_steps if capture.sampled_steps else 0.0
         means = {f"{name}_ms": counts.durations[name].mean_ms() for name in _STEPS if name != "latency"}
@@ -227,9 +234,9 @@ class ZenStream:
             policy=self._queue.policy,
             frames_read=capture.frames_read,
             frames_sampled=sampled,
-            frames_processed=counts.processed,
+            frames_processed=processed,
             frames_dropped=dropped,
-            frames_waiting=waiting,
+            frames_waiting=sampled - dropped - processed,
             packets_damaged=self._source.packets_damaged,
             gaps=counts.gaps,
             losses=capture.losses,
@@ -240,11 +247,11 @@ class ZenStream:
             latency_p95_ms=latency.percentile_ms(95),
             latency_p99_ms=latency.percentile_ms(99),
             latency_max_ms=1e3 * latency.longest if latency.count else None,
-            video_seconds=step * counts.processed,
+            video_seconds=step * processed,
             wall_seconds=wall,
-            real_time_factor=step * counts.processed / wall if wall else None,
-            frames_per_second=counts.processed / wall if wall else None,
-            possible_frames_per_second=counts.processed / counts.busy if counts.busy else None,
+            real_time_factor=step * processed / wall if wall and step else None,
+            frames_per_second=processed / wall if wall else None,
+            possible_frames_per_second=processed / counts.busy if counts.busy else None,
             **means,
         )
 
@@ -291,7 +298,7 @@ class ZenStream:
         if not dropped and frame.segment == before.segment:
             return "carried", 0
         self._counts.gaps += 1
-        if frame.timestamp - before.timestamp <= self._state_max_gap:
+        if frame.timestamp - before.timestamp < self._state_max_gap:
             return "kept", dropped
         self._recognizer.forget()
         self._counts.resets += 1

@@ -1,6 +1,7 @@
 """The command that streams: JSONL rows, the report last, one sentence for every mistake."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,46 @@ def test_ctrl_c_ends_with_the_report(
     assert len(rows) == last["report"]["frames_processed"] == 3
 
 
+def test_ctrl_c_before_the_stream_is_one_word(
+    folder: Path, video: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modeling_zen.stream.load_encoder", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(SystemExit) as ended:
+        main([str(folder), video])
+    assert ended.value.code == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
+@pytest.mark.parametrize("typo", ["--fsp=5", "--real", "--max-frame=2"])
+def test_options_are_written_out(typo: str, folder: Path, video: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([str(folder), video, typo])
+    assert ended.value.code == 2
+    written = capsys.readouterr().err
+    assert written.endswith(f"error: unrecognized arguments: {typo}\n")
+    assert "--max-frames N" in written
+
+
+def test_a_video_that_is_cut_off_says_so_after_its_frames(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with av.open(str(tmp_path / "whole.avi"), "w") as container:
+        stream: Any = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for frame in striped_frames(40):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    whole = (tmp_path / "whole.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SystemExit) as ended:
+        main([str(folder), str(tmp_path / "cut.avi")])
+    written = capsys.readouterr()
+    assert ended.value.code == 2
+    assert "error: video" in written.err
+    *rows, last = rows_of(written.out)
+    assert last["report"]["frames_processed"] == len(rows) > 5
+
+
 def test_mistakes_are_one_sentence(
     folder: Path,
     phases: Path,
@@ -148,6 +189,9 @@ def test_mistakes_are_one_sentence(
         ([folder, video, "--option", "rtsp_transport"], "--option must be NAME=VALUE, not 'rtsp_transport'"),
         ([folder, video, "--threads", "0"], "--threads must be at least 1, not 0"),
         ([folder, video, "--timeout", "0"], "reconnect needs"),
+        ([folder, video, "--timeout", "inf"], "reconnect needs"),
+        ([folder, video, "--max-frames", "0"], "--max-frames must be at least 1, not 0"),
+        ([folder, video, "--output", tmp_path / "no" / "out.jsonl"], "out.jsonl does not exist; make it first"),
     ]
     for arguments, message in mistakes:
         with pytest.raises(SystemExit) as ended:

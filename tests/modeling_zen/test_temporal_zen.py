@@ -175,6 +175,14 @@ def test_states_are_reordered_joined_moved_and_detached(settings: dict[str, Any]
     assert attached.batch_size == 2
 
 
+def test_states_that_cannot_be_joined() -> None:
+    states = [run(make(**settings), features(1, 2))[1] for settings in HEADS]
+    with pytest.raises(ValueError, match=r"^states of one head are joined, but these are of convolution and transform"):
+        ZenTemporalState.join(states)
+    with pytest.raises(ValueError, match=r"^states of one head are joined, but these are of none$"):
+        ZenTemporalState.join([])
+
+
 def test_how_many_frames_there_were_does_not_matter() -> None:
     head = make(temporal_head="transformer", temporal_window=8)
     _, state = run(head, features(1, 20))

@@ -12,12 +12,42 @@ import torch
 
 from modeling_zen import ZenImageProcessor, ZenModel
 from modeling_zen.streaming import Reconnect, ZenStream
-from modeling_zen.streaming.capture import Clock, Sampler
+from modeling_zen.streaming.capture import Capture, Clock, Sampler
+from modeling_zen.streaming.frame_queue import FrameQueue, StreamFrame
+from modeling_zen.streaming.sources import Grab, Source
 from modeling_zen.video_reader_zen import sample_indices
 
 from .streaming_frames import striped_frames
 
 QUICK = Reconnect(attempts=3, first_delay=0.001, max_delay=0.002)
+
+
+class TimedSource(Source):
+    """A live source that states these times."""
+
+    name = "the clock"
+    is_live = can_restart = can_return = True
+    step_back_allowed = 1.0
+
+    def __init__(self, seconds: list[float]) -> None:
+        self.is_open = True
+        self._seconds = seconds
+
+    def frames(self, stop: threading.Event) -> Iterator[Grab]:
+        for seconds in self._seconds:
+            yield Grab(None, seconds, torch.zeros(2, 2, 3, dtype=torch.uint8), None)
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+def captured(seconds: list[float]) -> tuple[Capture, list[StreamFrame]]:
+    """All frames of a `TimedSource`."""
+    capture = Capture(TimedSource(seconds), FrameQueue(100, "block"), fps=None, paced=False, reconnect=QUICK)
+    capture.start()
+    frames = list(iter(capture.queue.get, None))
+    capture.close()
+    return capture, frames
 
 
 @pytest.mark.parametrize(
@@ -174,7 +204,73 @@ def test_delays_double_up_to_a_limit() -> None:
     assert reconnect.delay(10**6) == 6
 
 
-@pytest.mark.parametrize("wrong", [{"attempts": -1}, {"timeout": 0}, {"first_delay": 0}, {"max_delay": 0.1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attempts": -1},
+        {"timeout": 0},
+        {"timeout": float("inf")},
+        {"first_delay": 0},
+        {"max_delay": 0.1},
+        {"max_delay": float("inf")},
+    ],
+)
 def test_wrong_settings_of_reconnect(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="reconnect needs attempts >= 0, timeout > 0 and 0 < first_delay <= max_delay"):
+    with pytest.raises(
+        ValueError,
+        match="reconnect needs attempts >= 0, timeout > 0 and 0 < first_delay <= max_delay, all finite, got Reconnect",
+    ):
         Reconnect(**wrong)
+
+
+def test_a_damaged_time_of_a_live_source_does_not_stay() -> None:
+    capture, frames = captured([7.0, 7.1, 40_007.2, 7.3, 7.4, 7.5])
+    assert [frame.segment for frame in frames] == [0, 0, 1, 2, 2, 2]
+    assert frames[-1].timestamp < 5
+    assert capture.sampled_seconds < 5
+    assert (capture.losses, capture.reconnects) == (2, 2)
+
+
+def test_a_live_source_restarted_nearly_unnoticed_goes_on_in_a_new_segment() -> None:
+    capture, frames = captured([500.0, 500.1, 0.0, 0.1])
+    assert [frame.segment for frame in frames] == [0, 0, 1, 1]
+    assert frames[3].timestamp == pytest.approx(frames[2].timestamp + 0.1)
+    assert frames[-1].timestamp < 5
+    assert (capture.losses, capture.reconnects) == (1, 1)
+
+
+def test_gaps_of_a_recording_that_is_sent_faster_than_it_plays_are_no_losses() -> None:
+    capture, frames = captured([0.0, 5.0, 14.0, 13.5])
+    assert [frame.timestamp for frame in frames] == [0, 5, 14, 14]
+    assert (capture.losses, capture.reconnects) == (0, 0)
+
+
+def test_what_is_closed_before_its_start_never_starts() -> None:
+    source = TimedSource([0.0])
+    capture = Capture(source, FrameQueue(1, "block"), fps=None, paced=False, reconnect=QUICK)
+    capture.close()
+    capture.start()
+    assert not source.is_open
+    assert (capture.frames_read, capture.queue.get()) == (0, None)
+
+
+def test_a_closed_queue_holds_no_frames() -> None:
+    queue = FrameQueue(2, "drop_oldest")
+    frames = [StreamFrame(n, n, 0.0, torch.zeros(1, 1, 3, dtype=torch.uint8), 0, None, 0.0) for n in range(3)]
+    assert [queue.put(frame) for frame in frames] == [True] * 3
+    assert queue.counts() == (3, 1)
+    queue.close()
+    assert queue.get() is None
+    assert not queue.put(frames[0])
+    assert queue.counts() == (3, 1)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), "soon"])
+def test_a_time_that_is_none(seconds: Any, model: ZenModel, processor: ZenImageProcessor) -> None:
+    frame = striped_frames(1)[0]
+    stream = ZenStream(lambda: [(0.0, frame), (seconds, frame)], model, processor=processor, reconnect=QUICK)
+    next(stream)
+    with pytest.raises(
+        ValueError, match=rf"^the time of frame 1 of the iterator must be a finite number of seconds, not {seconds!r}$"
+    ):
+        next(stream)

@@ -72,6 +72,34 @@ def test_heads_of_another_trunk_are_refused(
     FrameRecognizer(model, processor, phase_head, None)
 
 
+def test_an_encoder_of_the_same_weights_but_another_function_is_refused(
+    model: ZenModel, processor: ZenImageProcessor, phase_head: ZenForVideoFrameClassification
+) -> None:
+    phase_head.config.rope_theta = 7.0
+    message = "phase_head was trained on another encoder: rope_theta is 7.0 there and .* here; give the encoder of the"
+    for encoder in (model, exported(model, 64)):
+        with pytest.raises(ValueError, match=message):
+            FrameRecognizer(encoder, processor, phase_head, None)
+
+
+def test_an_encoder_of_lower_precision_serves_the_heads(
+    model: ZenModel,
+    processor: ZenImageProcessor,
+    phase_head: ZenForVideoFrameClassification,
+    presence_head: ZenForImageClassification,
+) -> None:
+    heads: dict[str, Any] = {"phase_head": phase_head, "presence_head": presence_head}
+    frames = torch.from_numpy(np.stack(striped_frames(3)))
+    wanted = offline(frames, model, processor, phase_head, presence_head)
+    with ZenStream(frames, model.bfloat16(), processor=processor, **heads) as stream:
+        for result, *right in zip(stream, *wanted, strict=True):
+            found = (result.embedding, result.phase_probabilities, result.presence_probabilities)
+            for each, exact in zip(found, right, strict=True):
+                assert each is not None
+                assert each.dtype == torch.float32
+                torch.testing.assert_close(each, exact, atol=0.1, rtol=0.1)
+
+
 def test_models_of_another_kind_are_refused(
     model: ZenModel,
     processor: ZenImageProcessor,

@@ -215,6 +215,69 @@ def test_an_error_of_a_model_stops_the_stream(model: ZenModel, video: Path) -> N
     ):
         next(stream)
 
+    stream = ZenStream(video, model, processor=odd)
+    with pytest.raises(ValueError, match="does not divide into patches"):
+        next(stream)
+    assert list(stream) == []  # it is closed
+
+
+def test_a_frame_on_which_a_model_fails_is_accounted_for(model: ZenModel, processor: ZenImageProcessor) -> None:
+    def fail(*_: object) -> None:
+        if stream.report().frames_processed == 2:
+            assert stream.report().frames_waiting > 0  # the one that is being encoded
+            raise RuntimeError("out of memory")
+
+    stream = ZenStream(striped_frames(5), model, processor=processor)
+    with model.register_forward_pre_hook(fail), pytest.raises(RuntimeError, match="out of memory"):
+        list(stream)
+    report = stream.report()
+    assert report.frames_processed == 2
+    assert report.frames_sampled == report.frames_processed + report.frames_dropped + report.frames_waiting
+
+
+def test_heads_are_warm_before_the_source_is_read(
+    model: ZenModel, processor: ZenImageProcessor, phase_head: ZenForVideoFrameClassification
+) -> None:
+    def source() -> Iterator[np.ndarray]:
+        calls_before.append(len(calls))
+        yield from striped_frames(1)
+
+    calls: list[int] = []
+    calls_before: list[int] = []
+    with (
+        phase_head.register_forward_hook(lambda *_: calls.append(1)),
+        ZenStream(source, model, processor=processor, phase_head=phase_head) as stream,
+    ):
+        [result] = stream
+    assert (calls_before, len(calls), result.state) == ([1], 2, "new")
+
+
+def test_an_outage_that_the_clock_does_not_show_is_a_gap_too(
+    model: ZenModel, processor: ZenImageProcessor, phase_head: ZenForVideoFrameClassification
+) -> None:
+    def connect() -> Iterator[Any]:
+        connections.append(1)
+        yield 0.0, striped_frames(1)[0]
+        if len(connections) == 1:
+            yield 95.0, striped_frames(1)[0]  # ahead of the time at which it arrives
+            raise OSError("the cable was pulled")
+
+    connections: list[int] = []
+    quick = Reconnect(first_delay=0.001, max_delay=0.001)
+    options: dict[str, Any] = {"phase_head": phase_head, "reconnect": quick, "state_max_gap": 0.0}
+    with ZenStream(connect, model, processor=processor, **options) as stream:
+        results = list(stream)
+    assert [result.timestamp for result in results] == [0, 95, 95]
+    assert [result.state for result in results] == ["new", "carried", "reset"]
+
+
+def test_one_frame_says_nothing_about_the_rate(model: ZenModel, processor: ZenImageProcessor) -> None:
+    stream = ZenStream(striped_frames(1), model, processor=processor)
+    list(stream)
+    report = stream.report()
+    assert (report.video_seconds, report.real_time_factor) == (0, None)
+    assert report.frames_per_second is not None
+
 
 def test_an_error_of_the_source_comes_after_the_frames_before_it(model: ZenModel, processor: ZenImageProcessor) -> None:
     def source() -> Iterator[np.ndarray]:
@@ -233,7 +296,8 @@ def test_an_error_of_the_source_comes_after_the_frames_before_it(model: ZenModel
     [
         ({"policy": "drop_newest"}, "unknown policy 'drop_newest'; there are block, drop_oldest"),
         ({"queue_size": 0}, "queue_size must be at least 1, not 0"),
-        ({"fps": 0}, "fps must be above 0, not 0"),
+        ({"fps": 0}, "fps must be above 0 and finite, not 0"),
+        ({"fps": math.inf}, "fps must be above 0 and finite, not inf"),
         ({"fps": 50.0}, "fps=50 is above the 20 frames per second of the video"),
         ({"state_max_gap": -1.0}, "state_max_gap must be at least 0 s, not -1"),
         ({"options": {"rtsp_transport": "udp"}}, "options are FFmpeg's for cameras and network streams"),
