@@ -51,6 +51,11 @@ def decode(frames: Sequence[AnyFrame], image_size: int) -> Iterator[np.ndarray]:
     """
     corpora: dict[Path, Corpus] = {}
     clips: dict[tuple[Path, str], Clip] = {}
+    wanted = [frame for frame in frames if isinstance(frame, CorpusFrame)]
+    for folder in dict.fromkeys(frame.corpus for frame in wanted):
+        corpora[folder] = Corpus.open(folder)
+        ids = list(dict.fromkeys(frame.clip_id for frame in wanted if frame.corpus == folder))
+        clips.update({(folder, clip_id): clip for clip_id, clip in corpora[folder].find(ids).items()})
     with DecoderProcess(DecodingSettings()) as decoder:  # its child starts with the first video, if there is one
         for source, group in itertools.groupby(frames, key=_source):
             members = list(group)
@@ -58,12 +63,8 @@ def decode(frames: Sequence[AnyFrame], image_size: int) -> Iterator[np.ndarray]:
                 indices = [frame.frame_index for frame in members if isinstance(frame, FrameReference)]
                 natives = _read_file(source, indices, decoder)
             else:
-                folder = source[0]
-                if folder not in corpora:
-                    corpora[folder] = Corpus.open(folder)
-                    clips.update({(folder, clip.clip_id): clip for clip in corpora[folder].manifest})
                 positions = [frame.position for frame in members if isinstance(frame, CorpusFrame)]
-                natives = iter(corpora[folder].read(clips[source], positions))
+                natives = iter(corpora[source[0]].read(clips[source], positions))
             for native in natives:
                 yield resize(native, image_size)
 

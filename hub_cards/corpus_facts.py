@@ -2,17 +2,18 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from training.corpus.corpus import Corpus
+from training.corpus.corpus import SPLITS, Corpus
 from training.corpus.manifest import DROPS_FILE, Clip, Drop, read_drops
 from training.errors import UserError
 
-SPLITS = ("train", "held_out")
+_ROBOTIC = {True: "robotic", False: "not robotic", None: "not recorded"}
 # The folders of an absolute path, as decoders quote it in their messages: a report shows file names only.
 _FOLDERS = re.compile(r"""(?<=['"])/[^'"]*/|(?<![\w.:/'"])/(?:[^/\s'"]+/)+""")
 
@@ -85,15 +86,19 @@ def open_corpus(folder: Path, fingerprint: str) -> Corpus:
 
 def count_corpus(corpus: Corpus, folder: Path) -> CorpusFacts:
     """Count the manifest of `corpus` and the drop report in its `folder`."""
-    clips = corpus.manifest
-    overlaps = Counter(name for clip in clips for name in clip.overlaps)
+    columns = {name: corpus.manifest.column(name) for name in ("case_id", "num_frames", "robotic", "licence")}
+    joined = pc.binary_join(pc.fill_null(corpus.manifest.column("procedures"), []), ", ")
+    procedures = {"name": pc.if_else(pc.equal(joined, ""), "not recorded", joined)}
+    sources = {"name": corpus.manifest.column("source"), "licence": columns.pop("licence")}
+    overlaps = pc.value_counts(pc.list_flatten(corpus.manifest.column("overlaps"))).to_pylist()
+    robotic = pc.value_counts(columns.pop("robotic")).to_pylist()
     return CorpusFacts(
         fingerprint=corpus.fingerprint,
-        splits=tuple(_count_split(split, [clip for clip in clips if clip.split == split]) for split in SPLITS),
-        procedures=_groups(clips, lambda clip: (", ".join(clip.procedures) or "not recorded", None)),
-        sources=_groups(clips, lambda clip: (clip.source, clip.licence or None)),
-        overlaps=tuple(sorted(overlaps.items())),
-        robotic=tuple(sorted(Counter(map(_robotic, clips)).items())),
+        splits=tuple(_count_split(corpus, split) for split in SPLITS),
+        procedures=_groups(pa.table({**columns, **procedures}), ["name"]),
+        sources=_groups(pa.table({**columns, **sources}), ["name", "licence"]),
+        overlaps=tuple(sorted((row["values"], row["counts"]) for row in overlaps)),
+        robotic=tuple(sorted((_ROBOTIC[row["values"]], row["counts"]) for row in robotic)),
         drops=_read_drops(folder),
     )
 
@@ -104,10 +109,7 @@ def spread_frames(corpus: Corpus, split: str, count: int) -> list[tuple[Clip, in
     Cases come in the order of their names, evenly spaced when there are more than `count`; with fewer cases, each gives
     several frames, evenly spaced over its frames.
     """
-    by_case: dict[str, list[tuple[Clip, int]]] = {}
-    for clip in corpus.clips(split):
-        by_case.setdefault(clip.case_id, []).extend((clip, position) for position in range(clip.num_frames))
-    cases = [by_case[case] for case in sorted(by_case)]
+    clips, cases = corpus.clips(split), corpus.cases(split)
     if not cases:
         return []
     chosen = [cases[i] for i in _evenly(len(cases), min(count, len(cases)))]
@@ -115,7 +117,8 @@ def spread_frames(corpus: Corpus, split: str, count: int) -> list[tuple[Clip, in
     picked = []
     for number, frames in enumerate(chosen):
         wanted = min(share + (number < extra), len(frames))
-        picked += [frames[i] for i in _evenly(len(frames), wanted)]
+        places = [frames.locate(i) for i in _evenly(len(frames), wanted)]
+        picked += [(clips[clip], position) for clip, position in places]
     return picked
 
 
@@ -124,32 +127,27 @@ def _evenly(length: int, count: int) -> list[int]:
     return [int(i) for i in np.floor((np.arange(count) + 0.5) * length / count)] if count else []
 
 
-def _count_split(split: str, clips: list[Clip]) -> SplitCounts:
-    return SplitCounts(
-        split=split,
-        frames=sum(clip.num_frames for clip in clips),
-        clips=len(clips),
-        videos=len({(clip.source, clip.video_id) for clip in clips}),
-        cases=len({clip.case_id for clip in clips}),
+def _count_split(corpus: Corpus, split: str) -> SplitCounts:
+    counts = corpus.count(split)
+    return SplitCounts(split, counts.frames, counts.clips, counts.videos, counts.cases)
+
+
+def _groups(clips: pa.Table, keys: list[str]) -> tuple[Group, ...]:
+    """Clips (columns case_id, num_frames and the keys: name, and licence if wanted) counted, most frames first."""
+    counted = clips.group_by(keys).aggregate(
+        [("num_frames", "count"), ("num_frames", "sum"), ("case_id", "count_distinct")]
     )
-
-
-def _groups(clips: Iterable[Clip], key: Callable[[Clip], tuple[str, str | None]]) -> tuple[Group, ...]:
-    """Clips counted by `key` (name, licence), most frames first."""
-    members: dict[tuple[str, str | None], list[Clip]] = {}
-    for clip in clips:
-        members.setdefault(key(clip), []).append(clip)
     groups = [
-        Group(name, licence, len(own), sum(clip.num_frames for clip in own), len({clip.case_id for clip in own}))
-        for (name, licence), own in members.items()
+        Group(
+            row["name"],
+            row.get("licence") or None,
+            row["num_frames_count"],
+            row["num_frames_sum"],
+            row["case_id_count_distinct"],
+        )
+        for row in counted.to_pylist()
     ]
-    return tuple(sorted(groups, key=lambda group: (-group.frames, group.name)))
-
-
-def _robotic(clip: Clip) -> str:
-    if clip.robotic is None:
-        return "not recorded"
-    return "robotic" if clip.robotic else "not robotic"
+    return tuple(sorted(groups, key=lambda group: (-group.frames, group.name, group.licence or "")))
 
 
 def _read_drops(folder: Path) -> tuple[Drop, ...]:

@@ -2,6 +2,7 @@
 
 import platform
 import shutil
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 from modeling_zen import ZenImageProcessor, ZenVideoProcessor
 from training.config import to_plain
 from training.corpus import Corpus
+from training.corpus.corpus import SPLITS
 from training.objectives.distillation import DistillationObjective
 from training.run_folder import RunFolder, write_json
 from training.settings import PretrainConfig
@@ -48,16 +50,8 @@ def describe_run(
 
 def describe_corpus(corpus: Corpus) -> dict[str, Any]:
     """What a run was trained and measured on: the corpus's name and fingerprint, and its counts per split."""
-    splits = {}
-    for split in ("train", "held_out"):
-        clips = corpus.clips(split)
-        splits[split] = {
-            "cases": len({clip.case_id for clip in clips}),
-            "videos": len({clip.video_id for clip in clips}),
-            "clips": len(clips),
-            "frames": sum(clip.num_frames for clip in clips),
-        }
-    return {"name": corpus.folder.resolve().name, "fingerprint": corpus.fingerprint, "splits": splits}
+    splits = {split: asdict(corpus.count(split)) for split in SPLITS}
+    return {"name": corpus.name, "fingerprint": corpus.fingerprint, "splits": splits}
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -1,6 +1,6 @@
 """Which frames come next: a pure function of (seed, epoch, position, rank, world size); resuming needs one number."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -46,12 +46,12 @@ class FrameRef:
     position: int
 
 
-def all_frames(clips: list[Clip]) -> list[FrameRef]:
+def all_frames(clips: Sequence[Clip]) -> list[FrameRef]:
     """Every frame of every clip, in order."""
     return [FrameRef(number, position) for number, clip in enumerate(clips) for position in range(clip.num_frames)]
 
 
-def group_frames(clips: list[Clip], frames_per_clip: int) -> list[tuple[FrameRef, ...]]:
+def group_frames(clips: Sequence[Clip], frames_per_clip: int) -> list[tuple[FrameRef, ...]]:
     """Cut clips into groups of exactly `frames_per_clip` frames: every batch has one shape and no frame is lost.
 
     A clip of n frames gives n // k groups whose frames are spread over it; what is left of several clips is packed

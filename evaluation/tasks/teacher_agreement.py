@@ -55,12 +55,13 @@ class AgreementTask:
         self._corpus = corpus
         self.dataset = folder.resolve().name
         self.data_sha256 = corpus.fingerprint
-        self._train = spread_frames(folder, corpus.clips("train"), TRAIN_FRAMES)
-        self._test = spread_frames(folder, corpus.clips("held_out"), TEST_FRAMES)
-        for side, frames in (("train", self._train), ("held_out", self._test)):
+        train, test = spread_frames(corpus, "train", TRAIN_FRAMES), spread_frames(corpus, "held_out", TEST_FRAMES)
+        for side, frames in (("train", train), ("held_out", test)):
             if not frames:
                 raise UserError(f"corpus {str(folder)!r} has no {side} clip; teacher_agreement needs both sides")
-        self._cases = {clip.clip_id: clip.case_id for clip in corpus.manifest}
+        self._train = [CorpusFrame(folder, clip.clip_id, position) for clip, position in train]
+        self._test = [CorpusFrame(folder, clip.clip_id, position) for clip, position in test]
+        self._cases = {clip.clip_id: clip.case_id for clip, _ in [*train, *test]}
         self.split = SplitCases(
             tuple(sorted({self._cases[frame.clip_id] for frame in self._train})),
             tuple(sorted({self._cases[frame.clip_id] for frame in self._test})),
@@ -128,16 +129,19 @@ class AgreementTask:
         return _rows(inputs.numpy()), _rows(targets), owners
 
 
-def spread_frames(folder: Path, clips: Sequence[Clip], most: int) -> list[CorpusFrame]:
-    """At most about `most` frames: every case gives the same number, evenly spaced over its frames (at least one)."""
-    by_case: dict[str, list[CorpusFrame]] = defaultdict(list)
-    for clip in clips:
-        by_case[clip.case_id] += [CorpusFrame(folder, clip.clip_id, position) for position in range(clip.num_frames)]
-    share = -(-most // max(len(by_case), 1))
+def spread_frames(corpus: Corpus, split: str, most: int) -> list[tuple[Clip, int]]:
+    """At most about `most` frames: every case gives the same number, evenly spaced over its frames (at least one).
+
+    Returns:
+        Clip and position in it, cases in the order of their names.
+    """
+    clips, cases = corpus.clips(split), corpus.cases(split)
+    share = -(-most // max(len(cases), 1))
     chosen = []
-    for _, frames in sorted(by_case.items()):
+    for frames in cases:
         count = min(share, len(frames))
-        chosen += [frames[int((i + 0.5) * len(frames) / count)] for i in range(count)]
+        places = [frames.locate(int((i + 0.5) * len(frames) / count)) for i in range(count)]
+        chosen += [(clips[clip], position) for clip, position in places]
     return chosen
 
 

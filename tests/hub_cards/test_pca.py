@@ -121,5 +121,5 @@ def test_a_teacher_is_shown_at_its_nearest_legal_size(files, fixed_size, size):
 
 def test_no_held_out_case_no_picture(files):
     corpus = Corpus.open(files.corpus)
-    seen = Corpus(corpus.folder, corpus.clips("train"), corpus.fingerprint)
+    seen = Corpus(corpus.storage, corpus.clips("train"), corpus.fingerprint)
     assert dense_pca_picture(files.run / "hub", seen) is None

@@ -17,6 +17,7 @@ DROPS_FILE = "drops.parquet"
 CURATION_FILE = "curation.json"
 SHARD_FOLDER = "shards"
 
+ROWS_PER_GROUP = 16384  # of the tables: one clip is read without reading the table, a column without many small steps
 SCHEMA_VERSION = 2  # of the four files above; raised when a column changes its name or meaning
 
 
@@ -132,7 +133,7 @@ def write_rows(rows: Iterable[Any], schema: pa.Schema, path: Path) -> None:
     """Write dataclass rows as one Parquet file, atomically. The dataclass fields are the columns of `schema`."""
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
     with replacing(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table, temporary, row_group_size=ROWS_PER_GROUP)
 
 
 def read_clips(path: Path) -> list[Clip]:

@@ -68,7 +68,7 @@ class Masks:
     PNGs are held in memory (about 2 kB each) and decoded when asked for, so that DataLoader workers may share it.
     """
 
-    def __init__(self, folder: Path, masks: list[Mask]) -> None:
+    def __init__(self, folder: Path | str, masks: list[Mask]) -> None:
         self._folder = folder
         self._masks = {mask.mask_id: mask for mask in masks}
         self._decoded: OrderedDict[str, np.ndarray] = OrderedDict()

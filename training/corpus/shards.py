@@ -8,6 +8,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -112,12 +113,29 @@ def open_shard(path: Path, row_group_frames: int) -> Iterator[ShardWriter]:
         shard.flush()
 
 
+@dataclass(frozen=True)
+class RowGroup:
+    """The rows of one row group."""
+
+    clip_ids: pa.Array
+    images: pa.Array
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return int(self.clip_ids.nbytes + self.images.nbytes)
+
+    def row(self, position: int) -> tuple[str, pa.Buffer]:
+        """Clip id and encoded image of one row; the image is not copied."""
+        return self.clip_ids[position].as_py(), self.images[position].as_buffer()
+
+
 class ShardFile:
     """An open shard. `read` returns the rows of one row group; `locate` says in which group a row lies."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = pq.ParquetFile(path)
-        metadata = self._file.metadata
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self._file = file
+        metadata = file.metadata
         self.num_rows: int = metadata.num_rows
         self._starts = [
             0,
@@ -129,9 +147,9 @@ class ShardFile:
         group = bisect_right(self._starts, row) - 1
         return group, row - self._starts[group]
 
-    def read(self, group: int) -> tuple[list[str], list[bytes]]:
-        """Clip ids and JPEGs of one row group."""
+    def read(self, group: int) -> RowGroup:
+        """The rows of one row group."""
         # One thread: DataLoader workers are forked, and they are parallel already.
         table = self._file.read_row_group(group, columns=["image", "clip_id"], use_threads=False)
         images = table["image"].combine_chunks()
-        return table["clip_id"].to_pylist(), images.field("bytes").to_pylist()
+        return RowGroup(table["clip_id"].combine_chunks(), images.field("bytes"))

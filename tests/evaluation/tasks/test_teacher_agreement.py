@@ -19,12 +19,13 @@ def test_prediction_by_hand() -> None:
 
 
 def test_frames_are_spread_evenly_over_cases(corpus_folder: Path) -> None:
-    clips = Corpus.open(corpus_folder).clips("train")
-    frames = spread_frames(corpus_folder, clips, 9)
-    assert [frame.position for frame in frames] == [1, 3, 5] * 3
-    assert len({frame.clip_id for frame in frames}) == 3
-    assert len(spread_frames(corpus_folder, clips, 1000)) == 18
-    assert spread_frames(corpus_folder, [], 9) == []
+    corpus = Corpus.open(corpus_folder)
+    frames = spread_frames(corpus, "train", 9)
+    assert [position for _, position in frames] == [1, 3, 5] * 3
+    assert len({clip.clip_id for clip, _ in frames}) == 3
+    assert len(spread_frames(corpus, "train", 1000)) == 18
+    empty = Corpus(corpus.storage, corpus.clips("train"), corpus.fingerprint)
+    assert spread_frames(empty, "held_out", 9) == []
 
 
 def test_r2_of_itself_is_one_and_of_noise_is_none(corpus_folder: Path, mean_color: Any) -> None:

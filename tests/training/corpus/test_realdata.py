@@ -29,7 +29,7 @@ def corpus(tmp_path_factory) -> Corpus:
 
 
 def test_masks_stay_out_and_the_official_split_is_kept(corpus):
-    drops = read_drops(corpus.folder / "drops.parquet")
+    drops = read_drops(corpus.storage.folder / "drops.parquet")
     masks = [drop for drop in drops if drop.reason == "label_folder"]
     assert len(masks) == 74
     assert not any("masks" in clip.path for clip in corpus.manifest)
