@@ -1,5 +1,6 @@
 """Rows of features, their means, and where they go: into memory, or a Parquet or safetensors file that grows."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple, Self
 import torch
 
 ROW_GROUP_BYTES = 8 << 20  # features per Parquet row group: 5000 rows of 384 numbers, or 27 dense maps of 14 x 14
+_HEADER_LIMIT = 100_000_000  # bytes; a larger header no reader of safetensors takes
 _ERROR_CHARACTERS = 300  # of a sentence kept in a safetensors header, whose room is set aside before it is known
 
 
@@ -33,7 +35,11 @@ class ClipMeans:
         self._sum: Any = 0
 
     def add(self, rows: FeatureRows) -> list[FeatureRows]:
-        """The windows that end before the last frame of these rows."""
+        """The windows that end before the last frame of these rows, each as one row.
+
+        Raises:
+            ValueError: There are windows, and rows without times (NaN).
+        """
         if self._seconds is None:
             windows = torch.zeros_like(rows.frame_numbers)
         elif rows.timestamps.isnan().any():
@@ -120,7 +126,7 @@ class FeatureSink(ABC):
         return None
 
     def finish(self, errors: dict[str, str]) -> None:
-        """Complete the file; `errors` holds a sentence for each source that could not be read to its end."""
+        """Complete the file, which must have a row; `errors`: a sentence per source that was not read to its end."""
         return None
 
     def discard(self) -> None:
@@ -160,7 +166,8 @@ class _FileSink(FeatureSink):
 
     def discard(self) -> None:
         """See `FeatureSink`."""
-        self._close()
+        with contextlib.suppress(OSError):  # a full disk, say, which is what brought us here
+            self._close()
         self._temporary.unlink(missing_ok=True)
 
     def finish(self, errors: dict[str, str]) -> None:
@@ -237,7 +244,10 @@ class SafetensorsSink(_FileSink):
     """Tensors `features`, `timestamps` and `frame_numbers`; `SOURCE/features` and so on where there are several.
 
     The number of rows is known only at the end, so room for the header is set aside and filled in then: the format
-    allows spaces after it. The header's metadata hold `errors` as JSON.
+    allows spaces after it. The header's metadata hold `errors` as JSON, each sentence cut to 300 characters.
+
+    Raises:
+        ValueError: So many sources that no reader would take the header.
     """
 
     def __init__(self, path: Path, sources: list[str]) -> None:
@@ -245,6 +255,11 @@ class SafetensorsSink(_FileSink):
         self._prefixes = {source: f"{source}/" if len(sources) > 1 else "" for source in sources}
         # A name stands in three entries and in the errors; JSON writes a character in up to 12 bytes, twice quoted 14.
         self._room = sum(2000 + 14 * (4 * len(source) + _ERROR_CHARACTERS) for source in sources) // 8 * 8
+        if self._room > _HEADER_LIMIT:
+            raise ValueError(
+                f"output {str(path)!r} cannot hold {len(sources)} videos: what is said of them may need more than the "
+                "100 MB that a safetensors header can have; write .parquet, or fewer videos per file"
+            )
         self._header: dict[str, Any] = {}
         self._position = 0
         self._source = ""
@@ -304,7 +319,7 @@ def open_sink(output: str | os.PathLike[str] | None, sources: list[str]) -> Feat
         sources: Names of the videos, in the order in which they will come.
 
     Raises:
-        ValueError: Another ending.
+        ValueError: Another ending; a name of a source that is no Unicode; or too many sources for safetensors.
         FileExistsError: `output` is there already.
         FileNotFoundError: The folder that it shall lie in does not exist.
         ImportError: pyarrow is not installed and Parquet is asked for.
@@ -318,6 +333,11 @@ def open_sink(output: str | os.PathLike[str] | None, sources: list[str]) -> Feat
         raise FileExistsError(f"output {str(path)!r} exists already; remove it or choose another name")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder of output {str(path)!r} does not exist; make it first")
+    for source in sources:
+        try:
+            source.encode()
+        except UnicodeEncodeError as error:  # a file name in Latin-1, say, which neither format could hold
+            raise ValueError(f"the name {source!r} of a video is no Unicode, so {path.name} cannot hold it") from error
     return _FILES[path.suffix](path, sources)
 
 

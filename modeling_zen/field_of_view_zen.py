@@ -96,9 +96,13 @@ def paste_field_of_view(maps: torch.Tensor, box: Box, height: int, width: int, f
 
     Returns:
         (..., height, width), of the same dtype.
+
+    Raises:
+        ValueError: The maps are not of the size of the box, or the box reaches out of the frame.
     """
     left, top, right, bottom = (int(side) for side in box)
-    if maps.shape[-2:] != (bottom - top, right - left) or right > width or bottom > height:
+    is_inside = min(left, top) >= 0 and right <= width and bottom <= height
+    if maps.shape[-2:] != (bottom - top, right - left) or not is_inside:
         raise ValueError(
             f"maps of {tuple(maps.shape[-2:])} do not fill the box {(left, top, right, bottom)} in {(height, width)}"
         )

@@ -482,7 +482,7 @@ class ZenPreTrainedModel(PreTrainedModel):
             "unknown to the model": [key for key in unknown if not key.startswith(cls._may_be_left_out())],
             "of another shape": [f"{key} is {tuple(found)}, not {tuple(right)}" for key, found, right in misshapen],
         }
-        texts = [f"{len(keys)} {fault}: {_first_few(keys)}" for fault, keys in faults.items() if keys]
+        texts = [f"{len(keys)} {fault}: {first_few(keys)}" for fault, keys in faults.items() if keys]
         if texts:
             source = "the state dict" if source is None else source
             raise ValueError(f"{source} does not hold exactly the weights of {cls.__name__}: {'; '.join(texts)}")
@@ -493,7 +493,7 @@ def _file_and_class(zen_class: type) -> str:
     return f"{zen_class.__module__.rsplit('.', 1)[-1]}.{zen_class.__name__}"
 
 
-def _first_few(keys: list[str], limit: int = 10) -> str:
+def first_few(keys: list[str], limit: int = 10) -> str:
     """Names in order, and how many more there are; a wholly foreign checkpoint has hundreds."""
     rest = f" and {len(keys) - limit} more" if len(keys) > limit else ""
     return ", ".join(sorted(keys)[:limit]) + rest

@@ -1,7 +1,8 @@
 """Video decoders behind `VideoReader`: decord, PyAV and torchcodec, the first that is installed and can read the file.
 
-The backends give the same pixels and numbers for the same file. decord is quickest at scattered frames, and exists for
-Linux x86_64 only.
+The backends give the same numbers and times for the same file, and the same pixels where it holds whole pictures of 8
+bits. (Of interlaced ones, and of ones with more bits, each interpolates colours in its own way: they differ along
+edges.) decord is quickest at scattered frames, and exists for Linux x86_64 only.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 
+from .video_container_zen import has_index, is_cut_short
 from .video_reader_zen import CHUNK, FrameChunk, VideoReader, sample_indices
 
 
@@ -44,9 +46,7 @@ class _DecordReader(VideoReader):
             raise _RefusedError(_reason(error)) from error
         if len(shape) != 3 or shape[2] != 3:  # decord turns rotated videos into noise of four channels
             raise _RefusedError("decord cannot read rotated videos")
-        # In these it takes frames for others: in MPEG-TS it lands one group of pictures late.
-        if not _has_index(source):
-            raise _RefusedError("decord finds the right frames only in MP4, MOV, MKV, WebM and AVI files")
+        _refuse_misread(self.backend, source)
         if 0 not in self._video.get_key_indices()[:1]:
             raise _RefusedError("decord cannot read recordings that begin between key frames")
         if self._video.get_frame_timestamp(0)[0] < 0:  # it counts frames that are not to be shown
@@ -109,7 +109,7 @@ class _PyAVReader(VideoReader):
         self._container.close()
 
     def _open(self) -> None:
-        self._container = self._av.open(self.source)
+        self._container = self._av.open(self.source, metadata_errors="replace")  # a title in Latin-1 is no damage
         cover = self._av.stream.Disposition.attached_pic  # the picture of a sound file
         streams = [each for each in self._container.streams.video if not each.disposition & cover]
         if not streams:
@@ -118,12 +118,12 @@ class _PyAVReader(VideoReader):
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.thread_count = self._threads
         self._promised = self._stream.frames  # by the container; 0 where it says nothing
-        self._decoder = self._pictures()
+        self._decoder = self._pictures(is_beginning=True)
         self._ahead: Any = next(self._decoder, None)  # a decoded frame that was not handed out yet
         self._next = 0  # its number
 
-    def _pictures(self) -> Iterator[Any]:
-        early: list[int] | None = []
+    def _pictures(self, is_beginning: bool) -> Iterator[Any]:
+        early: list[int] | None = [] if is_beginning else None
         for packet in self._container.demux(self._stream):
             frames = packet.decode()
             if early is not None and packet.pts is not None:
@@ -140,9 +140,8 @@ class _PyAVReader(VideoReader):
     def _decode(self, numbers: Iterator[int], chunk: int) -> Iterator[FrameChunk]:
         while batch := list(itertools.islice(numbers, chunk)):
             pixels = torch.empty((len(batch), self.height, self.width, 3), dtype=torch.uint8)
-            memory = (
-                pixels.numpy()
-            )  # numpy copies without waking a pool of threads, which would take as long as decoding
+            # numpy copies without waking a pool of threads, which would take as long as decoding.
+            memory = pixels.numpy()
             times: list[float] = []
             failure: ValueError | None = None
             for number in batch:
@@ -152,10 +151,7 @@ class _PyAVReader(VideoReader):
                     failure = _damaged(self, self._next, error)
                     break
                 if frame is None:
-                    # Frame threads swallow the errors of their last packets. Single frames are no sign of damage.
-                    if self._next < 0.99 * self._promised - 2:
-                        reason = f"the file promises {self._promised} frames"
-                        failure = _damaged(self, self._next, ValueError(reason))
+                    failure = self._early_end()
                     break
                 picture = self._pixels(frame)
                 if picture.shape != memory.shape[1:]:
@@ -170,6 +166,16 @@ class _PyAVReader(VideoReader):
                 raise failure
             if len(times) < len(batch):
                 return
+
+    def _early_end(self) -> ValueError | None:
+        """What is wrong, now that there are no more frames, if something is."""
+        reason = ""
+        # Frame threads swallow errors of their last packets. Single frames are no sign of damage.
+        if self._next < 0.99 * self._promised - 2:
+            reason = f"the file promises {self._promised} frames"
+        elif Path(self.source).is_file() and is_cut_short(self.source):
+            reason = "the file is cut short"
+        return _damaged(self, self._next, ValueError(reason)) if reason else None
 
     def _time(self, frame: Any, number: int) -> float:
         if frame.pts is None or self._first_pts is None:  # raw streams state no times
@@ -193,7 +199,7 @@ class _PyAVReader(VideoReader):
             return
         if key:
             self._container.seek(packets.times[key], stream=self._stream)
-            self._decoder = self._pictures()
+            self._decoder = self._pictures(is_beginning=False)
             self._ahead = next(self._decoder, None)
             landed = None if self._ahead is None else packets.number_of(self._ahead.pts)
             if landed is not None and landed <= number:
@@ -219,7 +225,8 @@ class _PacketIndex:
 
     def __init__(self, av: Any, source: str, stream: int, first: int | None) -> None:
         packets: list[tuple[int | None, bool]] = []
-        with av.open(source) as container, contextlib.suppress(av.FFmpegError):  # a cut file ends in an error
+        # A cut file ends in an error.
+        with av.open(source, metadata_errors="replace") as container, contextlib.suppress(av.FFmpegError):
             for packet in container.demux(container.streams[stream]):
                 # Recordings that begin between key frames: what comes before the first frame shown cannot be decoded.
                 is_early = first is not None and packet.pts is not None and packet.pts < first
@@ -249,20 +256,32 @@ class _TorchCodecReader(VideoReader):
 
     def __init__(self, source: str, threads: int) -> None:
         self.source = source
-        try:  # loads FFmpeg's libraries, which do not come with it
+        try:
             decoders: Any = importlib.import_module("torchcodec.decoders")
-            self._video = decoders.VideoDecoder(source, dimension_order="NHWC", num_ffmpeg_threads=threads)
-            self._count = int(self._video.metadata.num_frames or 0)
+        except (ImportError, OSError, RuntimeError) as error:
+            raise _RefusedError(
+                "torchcodec cannot load FFmpeg's libraries, which do not come with it: install FFmpeg"
+            ) from error
+        try:
+            # By default it would decode on torch's default device.
+            self._video = decoders.VideoDecoder(
+                source, dimension_order="NHWC", num_ffmpeg_threads=threads, device="cpu"
+            )
+            metadata = self._video.metadata
+            self._count = int(metadata.num_frames or 0)
             if not self._count:
                 raise _RefusedError("the video has no frames")
             first = self._video.get_frame_at(0)
-        except _RefusedError:
-            raise
-        except Exception as error:  # torchcodec raises RuntimeError, ValueError and IndexError for a bad file
+        except (RuntimeError, ValueError, IndexError) as error:
             raise _RefusedError(_reason(error)) from error
+        _refuse_misread(self.backend, source)
         self._start = float(first.pts_seconds)
+        if metadata.begin_stream_seconds < self._start - 1e-6:  # it counts frames that cannot be decoded
+            raise _RefusedError("torchcodec cannot read recordings that begin between key frames")
         self.height, self.width = (int(side) for side in first.data.shape[:2])
-        self.fps = _rate(self._video.metadata.average_fps)
+        # The rate as the others read it: frames by duration where the container states both, else its nominal one.
+        rate, seconds = metadata.average_fps_from_header, metadata.duration_seconds_from_header
+        self.fps = _rate(self._count / seconds if seconds and metadata.num_frames_from_header == self._count else rate)
 
     @property
     def num_frames(self) -> int:
@@ -294,9 +313,11 @@ def installed_backends() -> list[str]:
 def open_video(source: str | os.PathLike[str], backend: str | None = None, *, threads: int = 0) -> VideoReader:
     """Open a video file, or a URL that serves one.
 
-    decord reads no URLs; rotated videos, MPEG-TS and other streams without an index, videos that begin between key
-    frames or within an edit list it would read wrongly, which is refused; PyAV reads all of these. A decoder is C code
-    in this process, and a damaged stream may make it hang: read files of unknown origin in a process of their own.
+    decord reads no URLs; rotated videos, MPEG-TS and other streams without an index, files that are cut short, videos
+    that begin between key frames or within an edit list it would read wrongly, which is refused; PyAV reads all of
+    these (what is there of them). torchcodec reads edit lists and rotated videos and refuses the rest alike. A decoder
+    is C code in this process, and a damaged stream may make it hang: read files of unknown origin in a process of their
+    own. Of several video streams in one file PyAV reads the first, the others the one that their FFmpeg holds for best.
 
     Args:
         source: Path or URL.
@@ -323,8 +344,8 @@ def open_video(source: str | os.PathLike[str], backend: str | None = None, *, th
     refusals: list[str] = []
     for each in [backend] if backend is not None else installed:
         try:
-            if each == "decord" and "://" in name:
-                raise _RefusedError("decord reads files only, no URLs")
+            if each != "pyav" and "://" in name:
+                raise _RefusedError(f"{each} reads files only, no URLs")
             reader: VideoReader = _BACKENDS[each][0](name, threads)
         except _RefusedError as error:
             refusals.append(f"{each}: {error}")
@@ -334,13 +355,13 @@ def open_video(source: str | os.PathLike[str], backend: str | None = None, *, th
     raise ValueError(f"video {name!r} cannot be read ({'; '.join(refusals)})")
 
 
-def _has_index(path: str) -> bool:
-    """Whether the file begins as containers with an index do."""
-    with Path(path).open("rb") as file:
-        begin = file.read(12)
-    is_matroska = begin.startswith(b"\x1aE\xdf\xa3")  # also WebM
-    is_avi = begin.startswith(b"RIFF") and begin.endswith(b"AVI ")
-    return is_matroska or is_avi or begin[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+def _refuse_misread(backend: str, source: str) -> None:
+    """Refuse the files in which decord and torchcodec give other frames than those asked for, without an error."""
+    # In MPEG-TS decord lands one group of pictures late; torchcodec does so too, and in MPEG-PS.
+    if not has_index(source):
+        raise _RefusedError(f"{backend} finds the right frames only in MP4, MOV, MKV, WebM and AVI files")
+    if is_cut_short(source):  # they end quietly, the last frame half a picture
+        raise _RefusedError(f"{backend} does not notice that the file is cut short")
 
 
 def _import_decord() -> Any:
@@ -369,7 +390,7 @@ def _reason(error: Exception) -> str:
     if "cannot find video stream" in text:
         return "the file has no video stream"
     text = re.sub(r"^\[\d\d:\d\d:\d\d\]\s*|/\S+\.(?:cc|h|cpp):\d+:\s*|\[Errno -?\d+\]\s*", "", text)
-    text = re.sub(r"^\[[^\]]*\]\s*", "", text)
+    text = re.sub(r"^\[[^\]]*\]\s*|^\w+, /\S+\.cpp:\d+, ", "", text)
     text = re.sub(r"(Error reading|ERROR opening:?) .*?(\.\.\.|,|$)", r"\1 the file", text)
     return re.sub(r":?\s*'[^']*'$", "", text).split(". ")[0].strip().rstrip(".")[:200]
 

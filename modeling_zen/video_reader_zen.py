@@ -6,6 +6,7 @@ the container states them.
 
 import itertools
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -48,7 +49,7 @@ def sample_indices(
         raise ValueError("the video has no frames")
     for name in ("num_frames", "stride"):
         value = asked[name]
-        if value is not None and (value != int(value) or value < 1):
+        if value is not None and (not float(value).is_integer() or value < 1):
             raise ValueError(f"{name} must be an integer of at least 1, got {value}")
     if num_frames is not None:
         if num_frames > num_frames_in_file:
@@ -105,9 +106,10 @@ class VideoReader(ABC):
         """The frames of these numbers, in any order, also repeated: uint8 (n, height, width, 3), RGB.
 
         Raises:
+            TypeError: A number that is no integer.
             ValueError: A number that is no frame of the video, or a frame that cannot be decoded.
         """
-        wanted = [int(index) for index in indices]
+        wanted = [operator.index(index) for index in indices]
         self._check(wanted)
         places: dict[int, list[int]] = {}
         for place, number in enumerate(wanted):
@@ -127,10 +129,11 @@ class VideoReader(ABC):
 
         Args:
             indices: Ascending frame numbers; `None` is every `step`-th frame to the end.
-            step: 1 is every frame.
+            step: 1 is every frame. Not read when there are `indices`.
             chunk: Frames per yield; the last one may have fewer.
 
         Raises:
+            TypeError: A number that is no integer.
             ValueError: Numbers that do not ascend or are no frames; `step` or `chunk` below 1; damage in the file (what
                 lies before the damage has been yielded by then).
         """
@@ -139,7 +142,7 @@ class VideoReader(ABC):
         if indices is None:
             yield from self._decode(self._all(step), chunk)
             return
-        wanted = [int(index) for index in indices]
+        wanted = [operator.index(index) for index in indices]
         self._check(wanted)
         if any(later <= earlier for earlier, later in itertools.pairwise(wanted)):
             raise ValueError("frame numbers must ascend; use read() for another order")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from .mapping import first_few
+from ..modeling_zen import first_few
 
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 
@@ -119,10 +120,7 @@ def _open_folder(folder: Path, name: str, commit: str | None) -> Checkpoint:
     config_file = folder / "config.json"
     config = None
     if config_file.is_file() and config_file.stat().st_size:  # the one of EndoViT on the Hub is empty
-        try:
-            config = json.loads(config_file.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{name}/config.json is not JSON: {error}") from error
+        config = _read_json(config_file, name)
     files = _weight_files(folder, name)
     content: dict[str, Any] = {}
     for file in files:
@@ -148,12 +146,32 @@ def _weight_files(folder: Path, name: str) -> list[Path]:
             return [folder / stem]
         index = folder / f"{stem}.index.json"
         if index.is_file():
-            parts = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            weight_map = _read_json(index, name).get("weight_map")
+            if not isinstance(weight_map, dict) or not all(isinstance(part, str) for part in weight_map.values()):
+                raise ValueError(f"{name}/{index.name} has no weight_map from keys to files")
+            parts = sorted(set(weight_map.values()))
             absent = [part for part in parts if Path(part).name != part or not (folder / part).is_file()]
             if absent:
                 raise FileNotFoundError(f"{index.name} of {name} names files that are not there: {first_few(absent)}")
             return [folder / part for part in parts]
     raise FileNotFoundError(f"{name} holds no model.safetensors and no pytorch_model.bin")
+
+
+def _read_json(file: Path, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name}/{file.name} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{name}/{file.name} holds a {type(content).__name__}, not an object")
+    return content
+
+
+# What Python's unpickler and torch raise for bytes that were changed, beside what they mean to raise.
+_DAMAGE = (
+    *(RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError),
+    *(ArithmeticError, struct.error, zipfile.BadZipFile),
+)
 
 
 def read_weights(file: Path) -> dict[str, Any]:
@@ -182,7 +200,7 @@ def read_weights(file: Path) -> dict[str, Any]:
             f"{file.name} is damaged, or a pickle with more than tensors in it, which could run code{what}; "
             "it was not opened"
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{file.name} is damaged or no file of torch.save: {reason}") from error
     if not isinstance(content, dict):
@@ -223,10 +241,12 @@ def select_encoder(checkpoint: Checkpoint, marker: str, branch: str | None) -> E
     tensors: dict[str, torch.Tensor] = {}
     not_read = {str(key) for key in checkpoint.content if checkpoint.content is not level}
     for key, value in level.items():
-        fork = next((other for other in others if key.startswith(other)), None)
+        fork = next((other for other in others if str(key).startswith(other)), None)
         if fork is not None:
             not_read.add(fork.rstrip("."))
             continue
+        if not isinstance(key, str):
+            raise ValueError(f"{checkpoint.name} holds weights under {key!r}, which is no name")
         if not isinstance(value, torch.Tensor):
             raise ValueError(f"{key} of {checkpoint.name} is a {type(value).__name__}, not a tensor")
         short = key.removeprefix(prefix)
@@ -241,7 +261,6 @@ def _levels(content: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tup
     """Every dictionary that holds tensors, with the names that lead to it."""
     if any(isinstance(value, torch.Tensor) for value in content.values()):
         yield path, content
-        return
     for key, value in content.items():
         if isinstance(value, dict) and isinstance(key, str):
             yield from _levels(value, (*path, key))

@@ -15,7 +15,7 @@ from ..image_processing_zen import ZenImageProcessor
 from ..modeling_zen import ZenModel
 from .checkpoint import Checkpoint, open_checkpoint, select_encoder
 from .family import Family, Options, Plan, find_family
-from .licences import check_licence
+from .licences import check_licence, is_non_commercial
 from .mapping import map_weights
 from .preprocessing import make_processor, settings_of_folder
 
@@ -116,7 +116,8 @@ def convert_checkpoint(
     checkpoint = open_checkpoint(source, revision)
     chosen = find_family(family, checkpoint)
     stated = licence or checkpoint.card_licence
-    if stated is None:
+    # A card cannot free weights that their authors restrict; the caller, who may know better, can.
+    if stated is None or (licence is None and is_non_commercial(str(chosen.licence))):
         stated = chosen.licence(checkpoint) if callable(chosen.licence) else chosen.licence
     resolved = check_licence(checkpoint.name, stated, accept_noncommercial)
     sides = [image_size] * 2 if isinstance(image_size, int) else image_size

@@ -8,10 +8,11 @@ from typing import Any
 
 from .checkpoint import Checkpoint, Encoder
 from .family import Options, Plan, register
-from .foreign_config import image_size_of, patch_grid, patch_side, read_config
+from .foreign_config import image_size_of, patch_grid, patch_side, read_config, zen_fields
+from .fused import read_trunk
 from .layer import LayerNames, LayerShape, layer_rules, norm_rules, patch_rules
-from .mapping import Ignorable, Rule, count_layers, renamed
-from .positions import learned_position_rules, square_grid
+from .mapping import Ignorable, Rule, renamed
+from .positions import learned_position_rules, position_grid
 from .preprocessing import Published
 from .sizes import check_registers, resolve_heads
 
@@ -43,8 +44,9 @@ _ALIASES = (
 )
 
 
-def _from_transformers(checkpoint: Checkpoint, encoder: Encoder, options: Options, num_registers: int) -> Plan:
-    config = read_config(checkpoint, options.num_heads)
+def _from_transformers(checkpoint: Checkpoint, encoder: Encoder, options: Options) -> Plan:
+    config = read_config(checkpoint, options)
+    num_registers = getattr(config, "num_register_tokens", 0)
     width, patch = config.hidden_size, patch_side(config, checkpoint.name)
     grid = patch_grid(config, checkpoint.name)
     if grid[0] != grid[1]:
@@ -67,18 +69,12 @@ def _from_transformers(checkpoint: Checkpoint, encoder: Encoder, options: Option
         rules += layer_rules(f"encoder.layer.{index}.", index, names, shape)
     rules += norm_rules("layernorm", width)
     zen = {
-        "hidden_size": width,
-        "num_hidden_layers": config.num_hidden_layers,
-        "num_attention_heads": config.num_attention_heads,
+        **zen_fields(config, checkpoint.name),
         "intermediate_size": inner,
         "mlp": "swiglu" if config.use_swiglu_ffn else "gelu",
         "hidden_act": None if config.use_swiglu_ffn else config.hidden_act,  # the gated MLP ignores the setting
-        "patch_size": patch,
-        "num_channels": config.num_channels,
-        "image_size": image_size_of(grid, patch),
         "num_register_tokens": num_registers,
         "layerscale_value": config.layerscale_value,
-        "layer_norm_eps": config.layer_norm_eps,
         "qkv_bias": config.qkv_bias,
         "position_embedding": "learned",
         "position_resize": "bicubic_antialias" if num_registers else "bicubic",
@@ -95,7 +91,7 @@ def _from_transformers(checkpoint: Checkpoint, encoder: Encoder, options: Option
 )
 def plan_dinov2(checkpoint: Checkpoint, encoder: Encoder, options: Options) -> Plan:
     """`Dinov2Model` and models with heads on it."""
-    return _from_transformers(checkpoint, encoder, options, num_registers=0)
+    return _from_transformers(checkpoint, encoder, options)
 
 
 @register(
@@ -107,8 +103,7 @@ def plan_dinov2(checkpoint: Checkpoint, encoder: Encoder, options: Options) -> P
 )
 def plan_dinov2_with_registers(checkpoint: Checkpoint, encoder: Encoder, options: Options) -> Plan:
     """`Dinov2WithRegistersModel` and models with heads on it."""
-    registers = read_config(checkpoint, None).num_register_tokens
-    return _from_transformers(checkpoint, encoder, options, num_registers=registers)
+    return _from_transformers(checkpoint, encoder, options)
 
 
 @register(
@@ -139,56 +134,35 @@ def original_plan(checkpoint: Checkpoint, encoder: Encoder, options: Options, *,
     """Plan for the names of the DINOv2 repository.
 
     Raises:
-        ValueError: The file has registers though the family has none, or none though it has; or as `square_grid` and
-            `resolve_heads`.
+        ValueError: The file has registers though the family has none, or none though it has; positions or an
+            image size that are no square; or as `read_trunk`, `position_grid` and `resolve_heads`.
     """
     # Training wraps blocks in chunks, blocks.CHUNK.INDEX, with the index counted through.
     tensors = renamed(encoder.tensors, ((r"^blocks\.\d+\.(\d+\.)", r"blocks.\1"),))
-    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    required = ("cls_token", "pos_embed", "patch_embed.proj.weight")
-    absent = [key for key in required if len(shapes.get(key, ())) < 3]
-    if absent:
-        raise ValueError(f"{checkpoint.name} lacks {', '.join(absent)} in the form that DINOv2 has")
-    width, patch = shapes["cls_token"][-1], shapes["patch_embed.proj.weight"][-1]
-    layers = count_layers(tensors, r"blocks\.(\d+)\.")
-    registers = shapes["register_tokens"][1] if "register_tokens" in shapes else 0
+    trunk, name = read_trunk(tensors, (("pos_embed", 3),), "DINOv2", checkpoint.name), checkpoint.name
+    registers = trunk.shapes["register_tokens"][1] if "register_tokens" in trunk.shapes else 0
     check_registers(
-        "register_tokens",
-        registers,
-        expected=registers_expected,
-        given=options.num_register_tokens,
-        name=checkpoint.name,
+        "register_tokens", registers, expected=registers_expected, given=options.num_register_tokens, name=name
     )
-    heads = resolve_heads(width, layers, options.num_heads, checkpoint.name)
-    _, side = square_grid(shapes["pos_embed"][1], (1,), checkpoint.name)
-    gated = "blocks.0.mlp.w12.weight" in shapes
-    mlp: dict[str, Any] = {"gate_up": "mlp.w12", "up": "", "down": "mlp.w3"}
-    if not gated:
-        mlp = {"up": "mlp.fc1", "down": "mlp.fc2"}
+    heads = resolve_heads(trunk.width, trunk.num_layers, options.num_heads, name)
+    _, grid = position_grid(trunk.shapes["pos_embed"][1], (1,), options.image_size, trunk.patch, name)
+    if grid[0] != grid[1]:
+        raise ValueError(f"{name} cannot have positions for {grid} patches; DINOv2 has square grids")
+    mlp: dict[str, Any] = {"up": "mlp.fc1", "down": "mlp.fc2"}
+    if "blocks.0.mlp.w12.weight" in trunk.shapes:
+        mlp = {"gate_up": "mlp.w12", "up": "", "down": "mlp.w3"}
     names = LayerNames(
         norm1="norm1", norm2="norm2", qkv="attn.qkv", output="attn.proj", scale1="ls1.gamma", scale2="ls2.gamma", **mlp
     )
-    down = shapes.get(f"blocks.0.{names.down}.weight", (width, 4 * width))
-    shape = LayerShape(width, down[-1])
     tokens = (("cls_token", 1),) + ((("register_tokens", registers),) * (registers > 0))
     rules: list[Rule] = learned_position_rules(
-        "pos_embed", tokens, num_summary=1, num_prefixed=1, grid=(side, side), width=width
+        "pos_embed", tokens, num_summary=1, num_prefixed=1, grid=grid, width=trunk.width
     )
-    rules += patch_rules("patch_embed.proj", width, shapes["patch_embed.proj.weight"][1], patch)
-    for index in range(layers):
-        rules += layer_rules(f"blocks.{index}.", index, names, shape)
-    rules += norm_rules("norm", width)
+    rules += trunk.rules(names, qkv_bias=True)
     zen = {
-        "hidden_size": width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "intermediate_size": down[-1],
-        "mlp": "swiglu" if gated else "gelu",
-        "patch_size": patch,
-        "image_size": side * patch,
+        **trunk.config(names, qkv_bias=True, heads=heads),
+        "image_size": image_size_of(grid, trunk.patch),
         "num_register_tokens": registers,
-        "layerscale_value": 1e-5,
-        "layer_norm_eps": 1e-6,
         "position_embedding": "learned",
         "position_resize": "bicubic_antialias" if registers else "bicubic",
     }

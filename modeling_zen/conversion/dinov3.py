@@ -7,14 +7,17 @@ ZEN's two numbers and the number of heads follow, and may store a mask that sile
 from .checkpoint import Checkpoint, Encoder
 from .dinov2 import CLASSIFIER, MASK_TOKEN, TRAINING_HEADS
 from .family import Options, Plan, register
-from .foreign_config import image_size_of, patch_grid, patch_side, read_config
+from .foreign_config import patch_side, read_config, zen_fields
+from .fused import read_trunk
 from .layer import LayerNames, LayerShape, layer_rules, norm_rules, patch_rules
-from .mapping import Ignorable, count_layers, only_read, renamed, same
+from .mapping import Ignorable, only_read, renamed, same
 from .positions import solve_periods
 from .preprocessing import Published
 from .sizes import check_registers
 
 DINOV3_LICENCE = "dinov3-license"
+
+_WIDTH_WITHOUT_QKV_BIAS = 4096  # ViT-7B alone (dinov3/hub/backbones.py)
 
 _LOCAL_NORM = Ignorable("local_cls_norm\\..*", "normalises local crops in training only")
 
@@ -28,7 +31,7 @@ _LOCAL_NORM = Ignorable("local_cls_norm\\..*", "normalises local crops in traini
 )
 def plan_dinov3(checkpoint: Checkpoint, encoder: Encoder, options: Options) -> Plan:
     """`DINOv3ViTModel` and models with heads on it."""
-    config = read_config(checkpoint, options.num_heads)
+    config = read_config(checkpoint, options)
     width, patch = config.hidden_size, patch_side(config, checkpoint.name)
     names = LayerNames(
         norm1="norm1",
@@ -56,18 +59,12 @@ def plan_dinov3(checkpoint: Checkpoint, encoder: Encoder, options: Options) -> P
         rules += layer_rules(f"layer.{index}.", index, names, shape)
     rules += norm_rules("norm", width)
     zen = {
-        "hidden_size": width,
-        "num_hidden_layers": config.num_hidden_layers,
-        "num_attention_heads": config.num_attention_heads,
+        **zen_fields(config, checkpoint.name),
         "intermediate_size": config.intermediate_size,
         "mlp": "swiglu" if config.use_gated_mlp else "gelu",
         "hidden_act": config.hidden_act,
-        "patch_size": patch,
-        "num_channels": config.num_channels,
-        "image_size": image_size_of(patch_grid(config, checkpoint.name), patch),
         "num_register_tokens": config.num_register_tokens,
         "layerscale_value": config.layerscale_value,
-        "layer_norm_eps": config.layer_norm_eps,
         "qkv_bias": any(biases),
         "rope_theta": config.rope_theta,
     }
@@ -85,7 +82,13 @@ def plan_dinov3(checkpoint: Checkpoint, encoder: Encoder, options: Options) -> P
 )
 def plan_dinov3_hub(checkpoint: Checkpoint, encoder: Encoder, options: Options) -> Plan:
     """Files of facebookresearch/dinov3. The satellite models need image_mean and image_std of their own."""
-    return original_plan(checkpoint, encoder, options, layer_norm_eps=1e-5, registers_expected=True)
+    plan = original_plan(checkpoint, encoder, options, layer_norm_eps=1e-5, registers_expected=True)
+    biases = [tensor for key, tensor in encoder.tensors.items() if key.endswith(".attn.qkv.bias")]
+    if not any(key.endswith(".bias_mask") for key in encoder.tensors) and any(
+        each.chunk(3)[1].any() for each in biases
+    ):
+        plan.notes.append("the source holds no bias_mask, so that its keys have a bias; published models have none")
+    return plan
 
 
 def original_plan(
@@ -104,48 +107,34 @@ def original_plan(
 
     Raises:
         ValueError: Registers are missing, or there though the family has none; the rotary periods are missing, are no
-            geometric series, or do not fit the given number of heads.
+            geometric series, or do not fit the given number of heads; an image size is given; or as `read_trunk`.
     """
     tensors, name = encoder.tensors, checkpoint.name
-    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    required = (("cls_token", 3), ("rope_embed.periods", 1), ("patch_embed.proj.weight", 4))
-    absent = [key for key, axes in required if len(shapes.get(key, ())) != axes]
-    if absent:
-        raise ValueError(f"{name} lacks {', '.join(absent)} in the form that DINOv3 has")
-    width, patch = shapes["cls_token"][-1], shapes["patch_embed.proj.weight"][-1]
-    registers = shapes["storage_tokens"][1] if "storage_tokens" in shapes else 0
+    trunk = read_trunk(tensors, (("rope_embed.periods", 1),), "DINOv3", name)
+    if options.image_size is not None:
+        raise ValueError(f"{name} has rotary positions, which belong to no size of image: leave out image_size")
+    width, periods = trunk.width, trunk.shapes["rope_embed.periods"]
+    registers = trunk.shapes["storage_tokens"][1] if "storage_tokens" in trunk.shapes else 0
     check_registers(
         "storage_tokens", registers, expected=registers_expected, given=options.num_register_tokens, name=name
     )
-    heads = _heads_of_periods(width, shapes["rope_embed.periods"][0], options.num_heads, name)
+    heads = _heads_of_periods(width, periods[0], options.num_heads, name)
     theta, min_period, note = solve_periods(tensors["rope_embed.periods"], name)
-    layers = count_layers(tensors, r"blocks\.(\d+)\.")
-    names = _original_names(shapes)
-    inner = shapes.get(f"blocks.0.{names.down}.weight", (width, 4 * width))[-1]
-    has_bias = any(key.endswith(".attn.qkv.bias") for key in shapes)
-    shape = LayerShape(width, inner, (has_bias,) * 3)
+    names = _original_names(trunk.shapes)
+    # Of other sizes the biases are lost where there are none, which must not pass for a model without.
+    qkv_bias = trunk.has_qkv_bias or width != _WIDTH_WITHOUT_QKV_BIAS
     rules = [
         same("cls_token", "embeddings.summary_tokens", (1, 1, width)),
-        only_read("rope_embed.periods", shapes["rope_embed.periods"]),
+        only_read("rope_embed.periods", periods),
     ]
     if registers:
         rules.append(same("storage_tokens", "embeddings.register_tokens", (1, registers, width)))
-    rules += patch_rules("patch_embed.proj", width, shapes["patch_embed.proj.weight"][1], patch)
-    for index in range(layers):
-        rules += layer_rules(f"blocks.{index}.", index, names, shape)
-    rules += norm_rules("norm", width)
+    rules += trunk.rules(names, qkv_bias)
     zen = {
-        "hidden_size": width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "intermediate_size": inner,
-        "mlp": "swiglu" if names.gate else "gelu",
-        "patch_size": patch,
-        "image_size": 14 * patch,
+        **trunk.config(names, qkv_bias, heads),
+        "image_size": 14 * trunk.patch,
         "num_register_tokens": registers,
-        "layerscale_value": 1e-5,
         "layer_norm_eps": layer_norm_eps,
-        "qkv_bias": has_bias,
         "rope_theta": theta,
         "rope_min_period": min_period,
     }

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from .checkpoint import Checkpoint, Encoder
 from .mapping import Ignorable, Rule
 from .preprocessing import Published
@@ -17,7 +19,7 @@ class Options:
     Attributes:
         num_heads: Number of attention heads; a file of weights does not hold it.
         num_register_tokens: How many registers a file rightly has, where its family has another number.
-        image_size: Height and width in pixels of the grid of learned positions, if it is no square.
+        image_size: Height and width in pixels of the image that the learned positions belong to.
     """
 
     num_heads: int | None = None
@@ -41,9 +43,13 @@ class Plan:
     config: dict[str, Any]
     rules: list[Rule]
     ignorables: tuple[Ignorable, ...]
-    tensors: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
     preprocessing: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
+
+
+Planner = Callable[[Checkpoint, Encoder, Options], Plan]
+Licence = Callable[[Checkpoint], str | None] | str | None
 
 
 @dataclass(frozen=True)
@@ -57,16 +63,17 @@ class Family:
         plan: Makes the plan.
         model_type: Of config.json, if the family is one of transformers.
         published: Preprocessing, if the family is one of bare files that were all published with the same.
-        licence: Of the published weights, if it is the same for all of them.
+        licence: Of the published weights, if it is the same for all of them; or what finds it out. A non-commercial one
+            holds whatever the model card says.
     """
 
     name: str
     summary: str
     marker: str
-    plan: Callable[[Checkpoint, Encoder, Options], Plan]
+    plan: Planner
     model_type: str | None = None
     published: Published | None = None
-    licence: Callable[[Checkpoint], str | None] | str | None = None
+    licence: Licence = None
 
 
 FAMILIES: dict[str, Family] = {}
@@ -79,11 +86,11 @@ def register(
     marker: str,
     model_type: str | None = None,
     published: Published | None = None,
-    licence: Callable[[Checkpoint], str | None] | str | None = None,
-) -> Callable[[Callable[[Checkpoint, Encoder, Options], Plan]], Callable[[Checkpoint, Encoder, Options], Plan]]:
+    licence: Licence = None,
+) -> Callable[[Planner], Planner]:
     """Decorator that files the decorated planner as the family `name`; a second one of that name is an error."""
 
-    def add(plan: Callable[[Checkpoint, Encoder, Options], Plan]) -> Callable[[Checkpoint, Encoder, Options], Plan]:
+    def add(plan: Planner) -> Planner:
         if name in FAMILIES:
             raise RuntimeError(f"family {name!r} is registered twice")
         FAMILIES[name] = Family(name, summary, marker, plan, model_type, published, licence)

@@ -6,30 +6,53 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
 from .checkpoint import Checkpoint
+from .family import Options
 from .sizes import check_heads
 
 
-def read_config(checkpoint: Checkpoint, num_heads: int | None) -> Any:
+def read_config(checkpoint: Checkpoint, options: Options) -> Any:
     """The config of a transformers model, with the defaults of its class for what the file does not say.
 
     Args:
         checkpoint: With a config.
-        num_heads: What the caller says about attention heads; the config knows better.
+        options: Of the caller. The config knows better: they may only say the same.
 
     Raises:
-        ValueError: The config is not valid, contradicts `num_heads`, or its patches are no squares.
+        ValueError: The config is not valid or contradicts `options`, or its patches are no squares.
     """
-    fields = dict(checkpoint.config or {})
+    fields, name = dict(checkpoint.config or {}), checkpoint.name
     try:
         config = AutoConfig.for_model(fields.pop("model_type"), **fields)
     except (StrictDataclassError, TypeError, ValueError) as error:
-        raise ValueError(f"config.json of {checkpoint.name} is not valid: {' '.join(str(error).split())}") from error
-    heads = config.num_attention_heads
-    if num_heads is not None and num_heads != heads:
-        raise ValueError(f"config.json of {checkpoint.name} says {heads} attention heads, not {num_heads}")
-    check_heads(config.hidden_size, heads, checkpoint.name)
-    patch_side(config, checkpoint.name)
+        raise ValueError(f"config.json of {name} is not valid: {' '.join(str(error).split())}") from error
+    # Positions of RADIO belong to the largest image that it takes.
+    size = getattr(config, "max_img_size", config.image_size)
+    told = {
+        "num_heads": config.num_attention_heads,
+        "num_register_tokens": getattr(config, "num_register_tokens", getattr(config, "num_registers", 0)),
+        "image_size": (size, size) if isinstance(size, int) else tuple(size),
+    }
+    for option, value in told.items():
+        given = getattr(options, option)
+        if given is not None and given != value:
+            raise ValueError(f"config.json of {name} says {option} {value}, not {given}")
+    check_heads(config.hidden_size, config.num_attention_heads, name)
+    patch_side(config, name)
     return config
+
+
+def zen_fields(config: Any, name: str) -> dict[str, Any]:
+    """The fields of `ZenConfig` that all configs of transformers say alike."""
+    patch = patch_side(config, name)
+    return {
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "num_attention_heads": config.num_attention_heads,
+        "patch_size": patch,
+        "num_channels": config.num_channels,
+        "image_size": image_size_of(patch_grid(config, name), patch),
+        "layer_norm_eps": config.layer_norm_eps,
+    }
 
 
 def patch_side(config: Any, name: str) -> int:

@@ -96,7 +96,7 @@ def _attention_rules(source: str, target: str, names: LayerNames, shape: LayerSh
         rules = []
         for part, name, bias in zip(parts, (names.query, names.key, names.value), shape.qkv_biases, strict=True):
             target_name = f"{target}attention.{part}"
-            if bias or any(shape.qkv_biases):
+            if any(shape.qkv_biases):
                 rules += _linear(source + name, target_name, (width, width), bias)
             else:
                 rules.append(same(f"{source}{name}.weight", f"{target_name}.weight", (width, width)))

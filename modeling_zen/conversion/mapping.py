@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ..modeling_zen import first_few
+
 Shape = tuple[int, ...]
 
 
@@ -125,12 +127,6 @@ def map_weights(
                 report.made[target] = rule.made_of
     report.filled = len(state)
     return state, report
-
-
-def first_few(keys: Sequence[str], limit: int = 8) -> str:
-    """Names in order, and how many more there are."""
-    rest = f" and {len(keys) - limit} more" if len(keys) > limit else ""
-    return ", ".join(keys[:limit]) + rest
 
 
 def count_layers(keys: Iterable[str], pattern: str) -> int:

@@ -10,6 +10,31 @@ from .mapping import Rule
 PERIOD_TOLERANCE = 1e-5
 
 
+def position_grid(
+    num_positions: int, num_prefixed: tuple[int, ...], image_size: tuple[int, int] | None, patch: int, name: str
+) -> tuple[int, tuple[int, int]]:
+    """Which of `num_prefixed` positions belong to tokens that are no patches, and rows and columns of the rest.
+
+    Args:
+        num_positions: How many positions the source holds.
+        num_prefixed: How many of them may belong to other tokens than patches.
+        image_size: Height and width in pixels of the image they belong to; `None` for a square.
+        patch: Side of a patch in pixels.
+        name: Of the source, for messages.
+
+    Raises:
+        ValueError: An image of that size has another number of positions; or as `square_grid`.
+    """
+    if image_size is None:
+        prefixed, side = square_grid(num_positions, num_prefixed, name)
+        return prefixed, (side, side)
+    rows, columns = (pixels // patch for pixels in image_size)
+    prefixed = num_positions - rows * columns
+    if prefixed not in num_prefixed or (rows * patch, columns * patch) != image_size:
+        raise ValueError(f"{name} holds {num_positions} positions, which an image of {image_size} pixels has not")
+    return prefixed, (rows, columns)
+
+
 def square_grid(num_positions: int, num_prefixed: tuple[int, ...], name: str) -> tuple[int, int]:
     """Which of `num_prefixed` positions belong to tokens that are no patches, and the side of the square of the rest.
 

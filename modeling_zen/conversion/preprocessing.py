@@ -25,8 +25,22 @@ _COPIED = (
     "rescale_factor",
     "size",
 )
-# Steps that ZenImageProcessor does not have.
-_REFUSED_STEPS = ("do_pad", "do_reduce_labels", "do_flip_channel_order")
+# Settings that change no pixel.
+_IDLE = (
+    "auto_map",
+    "data_format",
+    "default_to_square",
+    "device",
+    "disable_grouping",
+    "feature_extractor_type",
+    "image_processor_type",
+    "input_data_format",
+    "processor_class",
+    "return_tensors",
+)
+
+
+_TIMM_CROP = 0.875  # the part of an image that timm keeps where `crop_pct` does not say (timm/data/constants.py)
 
 
 @dataclass(frozen=True)
@@ -59,23 +73,26 @@ def settings_of_folder(folder: Path, name: str) -> dict[str, Any] | None:
     """Settings of the processor in a transformers folder; `None` if there is no processor.
 
     Raises:
-        ValueError: The processor takes a step that `ZenImageProcessor` does not have.
+        ValueError: The processor has a setting that `ZenImageProcessor` does not have.
     """
     if not (folder / "preprocessor_config.json").is_file():
         return None
     settings = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False).to_dict()
-    steps = [step for step in _REFUSED_STEPS if settings.get(step)]
-    if steps:
-        raise ValueError(f"the processor of {name} has {', '.join(steps)}, which ZenImageProcessor cannot do")
+    foreign = [key for key, value in settings.items() if value and key not in (*_COPIED, *_IDLE) and key[0] != "_"]
+    if foreign:
+        raise ValueError(f"the processor of {name} has {', '.join(foreign)}, which ZenImageProcessor cannot do")
     copied = {key: settings[key] for key in _COPIED if settings.get(key) is not None}
     return {**copied, "resample": int(copied["resample"])} if "resample" in copied else copied
 
 
 def settings_of_timm(config: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """Settings from the `pretrained_cfg` of a timm folder: resize the shorter side, then cut out the centre.
+    """Settings from the `pretrained_cfg` of a timm folder: resize, then cut out the centre; `None` if there is none.
+
+    "center" resizes the shorter side, "squash" each side for itself (timm/data/transforms_factory.py). Where an odd
+    number of pixels is cut off, transformers cuts one more of them at the other side than timm.
 
     Raises:
-        ValueError: The interpolation or the way of cropping is unknown.
+        ValueError: The interpolation or the way of cropping is unknown, or the size is not there.
     """
     published = config.get("pretrained_cfg")
     if not published:
@@ -83,22 +100,21 @@ def settings_of_timm(config: dict[str, Any], name: str) -> dict[str, Any] | None
     interpolation, mode = published.get("interpolation", "bicubic"), published.get("crop_mode", "center")
     if interpolation not in ("bilinear", "bicubic") or mode not in ("center", "squash"):
         raise ValueError(f"{name} is preprocessed by {interpolation} and crop_mode {mode}, which is not known here")
+    if len(published.get("input_size", ())) != 3:
+        raise ValueError(f"pretrained_cfg of {name} has no input_size of channels, height and width")
     height, width = published["input_size"][-2:]
+    part = published.get("crop_pct") or _TIMM_CROP
     settings: dict[str, Any] = {
-        "size": {"height": height, "width": width},
-        "image_mean": list(published["mean"]),
-        "image_std": list(published["std"]),
+        "size": {"height": int(height / part), "width": int(width / part)},
         "resample": int(Image.Resampling[interpolation.upper()]),
+        "do_center_crop": True,
+        "crop_size": {"height": height, "width": width},
     }
-    part = published.get("crop_pct") or 1.0
+    settings |= {f"image_{key}": list(published[key]) for key in ("mean", "std") if key in published}
     if mode == "center":
         if height != width:
             raise ValueError(f"{name} cuts {height} x {width} pixels out of the centre; only squares are known here")
-        settings |= {
-            "size": {"shortest_edge": int(height / part)},
-            "do_center_crop": True,
-            "crop_size": {"height": height, "width": width},
-        }
+        settings["size"] = {"shortest_edge": int(height / part)}
     return settings
 
 

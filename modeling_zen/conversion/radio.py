@@ -13,7 +13,7 @@ import torch
 
 from .checkpoint import Checkpoint, Encoder
 from .family import Options, Plan, register
-from .foreign_config import patch_side, read_config
+from .foreign_config import patch_side, read_config, zen_fields
 from .layer import LayerNames, LayerShape, layer_rules
 from .mapping import Ignorable, Rule, constant, only_read
 from .preprocessing import settings_of_folder
@@ -30,10 +30,11 @@ _VIDEO = Ignorable(re.escape(f"{_PATCHES}video_embedder.weight"), "embeds stacks
 def _licence(checkpoint: Checkpoint) -> str:
     config = checkpoint.config or {}
     hints = f"{checkpoint.name} {config.get('_name_or_path', '')} {config.get('version', '')}".lower()
-    if re.search(r"(^|[^a-z])c-?radio", hints):
-        return OPEN_LICENCE
-    if "radio" in hints:
+    others = re.sub(r"(^|[^a-z])c-?radio", r"\1", hints)
+    if "radio" in others:  # also beside a C-RADIO: which of the two it is, is then for the caller to say
         return RESEARCH_LICENCE
+    if others != hints:
+        return OPEN_LICENCE
     raise ValueError(
         f"nothing in {checkpoint.name} tells whether it is C-RADIO ({OPEN_LICENCE}) or RADIO (non-commercial): give "
         "licence"
@@ -49,7 +50,7 @@ def _licence(checkpoint: Checkpoint) -> str:
 )
 def plan_radio(checkpoint: Checkpoint, encoder: Encoder, options: Options) -> Plan:
     """`RadioModel`; summary tokens first, in the order of `summary_idxs`, then the other class tokens and registers."""
-    config = read_config(checkpoint, options.num_heads)
+    config = read_config(checkpoint, options)
     width, patch, tensors = config.hidden_size, patch_side(config, checkpoint.name), encoder.tensors
     summary, side = list(config.summary_idxs), config.max_img_size // patch
     if len(set(summary)) != len(summary) or not all(0 <= index < config.num_cls_tokens for index in summary):
@@ -85,19 +86,14 @@ def plan_radio(checkpoint: Checkpoint, encoder: Encoder, options: Options) -> Pl
     for index in range(config.num_hidden_layers):
         rules += layer_rules(f"{_ROOT}blocks.{index}.", index, names, shape)
     zen = {
-        "hidden_size": width,
-        "num_hidden_layers": config.num_hidden_layers,
-        "num_attention_heads": config.num_attention_heads,
+        **zen_fields(config, checkpoint.name),
         "intermediate_size": inner,
         "mlp": "swiglu" if config.use_swiglu_ffn else "gelu",
         "hidden_act": None if config.use_swiglu_ffn else config.hidden_act,
-        "patch_size": patch,
-        "num_channels": config.num_channels,
         "image_size": side * patch,
         "num_summary_tokens": len(summary),
         "num_register_tokens": num_prefix - len(summary),
         "layerscale_value": 1.0,
-        "layer_norm_eps": config.layer_norm_eps,
         "qkv_bias": config.qkv_bias,
         "position_embedding": "learned",
         "position_resize": "bilinear_crop",

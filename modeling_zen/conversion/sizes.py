@@ -28,8 +28,8 @@ def resolve_heads(width: int, layers: int, given: int | None, name: str) -> int:
     Raises:
         ValueError: Nobody says, the caller contradicts the published table, or heads of that number cannot be.
     """
-    published = PUBLISHED_HEADS.get((width, layers))
-    if given is None and published is None:
+    published = PUBLISHED_HEADS.get((width, layers), given)
+    if published is None:
         raise ValueError(
             f"{name} is {width} wide and has {layers} layers, which is no published size, and a file of weights does "
             "not say how many attention heads there are: give num_heads"
@@ -39,10 +39,8 @@ def resolve_heads(width: int, layers: int, given: int | None, name: str) -> int:
             f"{name} is {width} wide and has {layers} layers, as published with {published} attention heads; "
             f"num_heads {given} would compute garbage"
         )
-    heads = given if given is not None else published
-    assert heads is not None
-    check_heads(width, heads, name)
-    return heads
+    check_heads(width, published, name)
+    return published
 
 
 def check_heads(width: int, heads: int, name: str) -> None:

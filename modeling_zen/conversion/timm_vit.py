@@ -11,9 +11,10 @@ from .checkpoint import Checkpoint, Encoder
 from .dinov2 import MASK_TOKEN
 from .family import Options, Plan, register
 from .foreign_config import image_size_of
-from .layer import LayerNames, LayerShape, layer_rules, norm_rules, patch_rules
-from .mapping import Ignorable, count_layers
-from .positions import learned_position_rules, square_grid
+from .fused import FusedTrunk, read_trunk
+from .layer import LayerNames
+from .mapping import Ignorable
+from .positions import learned_position_rules, position_grid
 from .preprocessing import Published, settings_of_timm
 from .sizes import check_registers, resolve_heads
 
@@ -44,67 +45,42 @@ def vit_plan(checkpoint: Checkpoint, encoder: Encoder, options: Options) -> Plan
     """Plan for timm's `VisionTransformer` with LayerNorms of eps 1e-6 and GELU or SiLU, as all of these are.
 
     Raises:
-        ValueError: The file lacks what every ViT has, or as `square_grid`, `check_registers` and `resolve_heads`.
+        ValueError: The file lacks what every ViT has, or as `position_grid`, `check_registers` and `resolve_heads`.
     """
     tensors, name = encoder.tensors, checkpoint.name
-    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    required = (("cls_token", 3), ("pos_embed", 3), ("patch_embed.proj.weight", 4))
-    absent = [key for key, axes in required if len(shapes.get(key, ())) != axes]
-    if absent:
-        raise ValueError(f"{name} lacks {', '.join(absent)} in the form that a ViT of timm has")
-    width, patch = shapes["cls_token"][-1], shapes["patch_embed.proj.weight"][-1]
-    layers = count_layers(tensors, r"blocks\.(\d+)\.")
-    heads = resolve_heads(width, layers, options.num_heads, name)
+    trunk = read_trunk(tensors, (("pos_embed", 3),), "a ViT of timm", name)
+    shapes = trunk.shapes
+    heads = resolve_heads(trunk.width, trunk.num_layers, options.num_heads, name)
     summary = 2 if "dist_token" in shapes else 1
     registers = shapes["reg_token"][1] if "reg_token" in shapes else 0
     tokens = [("cls_token", 1)] + [("dist_token", 1)] * (summary - 1) + [("reg_token", registers)] * (registers > 0)
-    count = shapes["pos_embed"][1]
-    if options.image_size is not None:
-        grid = (options.image_size[0] // patch, options.image_size[1] // patch)
-        prefixed = count - grid[0] * grid[1]
-        if prefixed not in (0, summary + registers):
-            raise ValueError(f"{name} holds {count} positions, which an image of {options.image_size} pixels has not")
-    else:
-        # All tokens have positions, or only the patches (no_embed_class of timm).
-        prefixed, side = square_grid(count, (0, summary + registers), name)
-        grid = (side, side)
+    # All tokens have positions, or only the patches (no_embed_class of timm).
+    may_be_prefixed = (0, summary + registers)
+    prefixed, grid = position_grid(shapes["pos_embed"][1], may_be_prefixed, options.image_size, trunk.patch, name)
     # Where only patches have positions, nothing else would tell that registers were lost.
     named = re.search(r"_reg(\d+)", str((checkpoint.config or {}).get("architecture", "")))
     given = options.num_register_tokens
     if given is None and named:
         given = int(named[1])
     check_registers("reg_token", registers, expected=registers > 0 or prefixed == 0, given=given, name=name)
-    down = shapes.get("blocks.0.mlp.fc2.weight", (width, 4 * width))[-1]
-    names = _names(shapes, down)
-    has_bias = any(key.endswith(".attn.qkv.bias") for key in shapes)
+    names, qkv_bias = _names(trunk), trunk.has_qkv_bias
     rules = learned_position_rules(
-        "pos_embed", tuple(tokens), num_summary=summary, num_prefixed=prefixed, grid=grid, width=width
+        "pos_embed", tuple(tokens), num_summary=summary, num_prefixed=prefixed, grid=grid, width=trunk.width
     )
-    rules += patch_rules("patch_embed.proj", width, shapes["patch_embed.proj.weight"][1], patch)
-    for index in range(layers):
-        rules += layer_rules(f"blocks.{index}.", index, names, LayerShape(width, down, (has_bias,) * 3))
-    rules += norm_rules("norm", width)
+    rules += trunk.rules(names, qkv_bias)
     zen = {
-        "hidden_size": width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "intermediate_size": down,
-        "mlp": "swiglu" if names.gate or names.gate_up else "gelu",
-        "patch_size": patch,
-        "num_channels": shapes["patch_embed.proj.weight"][1],
-        "image_size": image_size_of(grid, patch),
+        **trunk.config(names, qkv_bias, heads),
+        "image_size": image_size_of(grid, trunk.patch),
         "num_summary_tokens": summary,
         "num_register_tokens": registers,
-        "layerscale_value": 1e-5 if names.scale1 else 1.0,
-        "layer_norm_eps": 1e-6,
-        "qkv_bias": has_bias,
         "position_embedding": "learned",
         "position_resize": "bicubic_antialias",
     }
     return Plan(zen, rules, (MASK_TOKEN, _DECODER, _HEADS), tensors)
 
 
-def _names(shapes: dict[str, tuple[int, ...]], inner: int) -> LayerNames:
+def _names(trunk: FusedTrunk) -> LayerNames:
+    shapes, inner = trunk.shapes, trunk.intermediate("mlp.fc2")
     mlp = {"up": "mlp.fc1"}
     if "blocks.0.mlp.fc1_g.weight" in shapes:
         mlp = {"gate": "mlp.fc1_g", "up": "mlp.fc1_x"}

@@ -7,7 +7,7 @@ linear layer and tanh; ZEN gives the class token itself (of DeiT, the mean of cl
 from .checkpoint import Checkpoint, Encoder
 from .dinov2 import MASK_TOKEN
 from .family import Options, Plan, register
-from .foreign_config import image_size_of, patch_grid, patch_side, read_config
+from .foreign_config import patch_grid, patch_side, read_config, zen_fields
 from .layer import LayerNames, LayerShape, layer_rules, norm_rules, patch_rules
 from .mapping import Ignorable, renamed
 from .positions import learned_position_rules
@@ -45,7 +45,7 @@ _IGNORABLES = (
 
 
 def _plan(checkpoint: Checkpoint, encoder: Encoder, options: Options, tokens: tuple[str, ...]) -> Plan:
-    config = read_config(checkpoint, options.num_heads)
+    config = read_config(checkpoint, options)
     width, patch = config.hidden_size, patch_side(config, checkpoint.name)
     grid, summary = patch_grid(config, checkpoint.name), len(tokens)
     rules = learned_position_rules(
@@ -62,18 +62,12 @@ def _plan(checkpoint: Checkpoint, encoder: Encoder, options: Options, tokens: tu
         rules += layer_rules(f"layers.{index}.", index, _NAMES, shape)
     rules += norm_rules("layernorm", width)
     zen = {
-        "hidden_size": width,
-        "num_hidden_layers": config.num_hidden_layers,
-        "num_attention_heads": config.num_attention_heads,
+        **zen_fields(config, checkpoint.name),
         "intermediate_size": config.intermediate_size,
         "hidden_act": config.hidden_act,
-        "patch_size": patch,
-        "num_channels": config.num_channels,
-        "image_size": image_size_of(grid, patch),
         "num_summary_tokens": summary,
         "num_register_tokens": 0,
         "layerscale_value": 1.0,
-        "layer_norm_eps": config.layer_norm_eps,
         "qkv_bias": config.qkv_bias,
         "position_embedding": "learned",
         "position_resize": "bicubic",

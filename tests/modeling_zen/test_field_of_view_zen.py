@@ -142,6 +142,8 @@ def test_maps_are_laid_back() -> None:
         paste_field_of_view(torch.ones(2, 2), (1, 1, 4, 3), 4, 5)
     with pytest.raises(ValueError, match=r"do not fill the box"):
         paste_field_of_view(torch.ones(2, 3), (3, 1, 6, 3), 4, 5)
+    with pytest.raises(ValueError, match=r"do not fill the box"):
+        paste_field_of_view(torch.ones(0, 3), (1, -2, 4, -2), 4, 5)
 
 
 @pytest.mark.realdata

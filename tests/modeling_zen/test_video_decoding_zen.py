@@ -19,6 +19,7 @@ import pytest
 import torch
 
 import modeling_zen.video_decoding_zen as module
+from modeling_zen.video_container_zen import is_cut_short
 from modeling_zen.video_decoding_zen import open_video, sample_indices
 from training.corpus.decoding import sample_indices as corpus_sample_indices
 
@@ -29,10 +30,11 @@ def usable(backend: str) -> bool:
     """Installed, and for torchcodec: FFmpeg's libraries are there too."""
     if backend not in module.installed_backends():
         return False
-    try:
-        importlib.import_module("torchcodec.decoders" if backend == "torchcodec" else "av")
-    except Exception:
-        return False
+    if backend == "torchcodec":
+        try:
+            importlib.import_module("torchcodec.decoders")
+        except (ImportError, OSError, RuntimeError):
+            return False
     return True
 
 
@@ -66,9 +68,12 @@ def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
 
 def write_video(path: Path, count: int = FRAMES, codec: str = "libx264", **settings: Any) -> Path:
     """A group of pictures every 20 frames, with B-frames, 10 frames per second."""
-    height, width = settings.pop("height", 48), settings.pop("width", 64)
+    height, width, rate = settings.pop("height", 48), settings.pop("width", 64), settings.pop("rate", FPS)
+    title, open_gop = settings.pop("title", ""), settings.pop("open_gop", False)
     with av.open(str(path), "w", **settings) as container:
-        stream: Any = container.add_stream(codec, rate=FPS, options={"g": "20"})
+        container.metadata["title"] = title
+        options = {"g": "20", **({"x264-params": "open-gop=1:bframes=3"} if open_gop else {})}
+        stream: Any = container.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for index in range(count):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(index, height, width), format="rgb24")))
@@ -145,6 +150,25 @@ def remux(source: Path, target: Path, first: int = 0, hole: range = range(0), ea
     return target
 
 
+@pytest.mark.parametrize("backend", OTHERS)
+def test_variable_frame_rate(folder: Path, backend: str) -> None:
+    """The rate is the one that the container states, whoever decodes; times are those of the frames."""
+    with av.open(str(folder / "variable.mp4"), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=FPS, options={"g": "20"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in [*range(20), *range(20, 70, 3)]:
+            frame = av.VideoFrame.from_ndarray(picture(index), format="rgb24")
+            frame.pts = index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with open_video(folder / "variable.mp4", "pyav") as first, open_video(folder / "variable.mp4", backend) as second:
+        assert first.fps == second.fps
+        assert first.num_frames == second.num_frames == 37
+        for one, other in zip(first, second, strict=True):
+            assert torch.equal(one.pixels, other.pixels)
+            assert one.timestamps == pytest.approx(other.timestamps, abs=1e-6)
+
+
 @pytest.mark.parametrize("backend", USABLE)
 def test_times_are_those_of_the_container(folder: Path, backend: str) -> None:
     """Five frames are missing in the middle: numbers go on, times jump."""
@@ -153,13 +177,18 @@ def test_times_are_those_of_the_container(folder: Path, backend: str) -> None:
     assert times == pytest.approx([4.0, 4.1, 4.2, 4.3, 4.4, 5.0, 5.1, 5.2, 5.3, 5.4], abs=1e-5)
 
 
-def test_what_decord_takes_for_other_frames_goes_to_pyav(folder: Path, video: Path, truth: torch.Tensor) -> None:
-    """Transport streams, rotated videos, beginnings between key frames or in an edit list, streams without times."""
+def write_rotated(video: Path, target: Path) -> Path:
+    """The same MP4, to be shown turned clockwise."""
     content = video.read_bytes()
     matrix = content.find(b"tkhd") + 44
-    rotated = folder / "rotated.mp4"
-    quarter = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)  # to be shown turned clockwise
-    rotated.write_bytes(content[:matrix] + quarter + content[matrix + 36 :])
+    quarter = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+    target.write_bytes(content[:matrix] + quarter + content[matrix + 36 :])
+    return target
+
+
+def test_what_decord_takes_for_other_frames_goes_to_pyav(folder: Path, video: Path, truth: torch.Tensor) -> None:
+    """Transport streams, rotated videos, beginnings between key frames or in an edit list, streams without times."""
+    rotated = write_rotated(video, folder / "rotated.mp4")
     cases = {
         write_video(folder / "a.ts"): (truth, "only in MP4, MOV, MKV, WebM and AVI"),
         rotated: (truth.rot90(-1, (1, 2)), "decord cannot read rotated videos"),
@@ -177,6 +206,64 @@ def test_what_decord_takes_for_other_frames_goes_to_pyav(folder: Path, video: Pa
             assert torch.equal(reader.read([49, 2, 33]), frames[[49, 2, 33]])
         with pytest.raises(ValueError, match=rf"cannot be read \(decord: .*{why}"):
             open_video(path, "decord")
+
+
+@pytest.mark.skipif(not usable("torchcodec"), reason="torchcodec is not usable here")
+def test_what_torchcodec_reads_and_what_it_takes_for_other_frames(
+    folder: Path, video: Path, truth: torch.Tensor
+) -> None:
+    cases = {
+        write_rotated(video, folder / "turned.mp4"): truth.rot90(-1, (1, 2)),
+        remux(video, folder / "edited.mp4", earlier=12): truth[12:],
+    }
+    for path, frames in cases.items():
+        with open_video(path, "torchcodec") as reader:
+            assert (reader.num_frames, reader.height, reader.width) == frames.shape[:3]
+            assert torch.equal(torch.cat([chunk.pixels for chunk in reader]), frames)
+            assert torch.equal(reader.read([49, 2, 33]), frames[[49, 2, 33]])
+    refused = {
+        write_video(folder / "b.ts"): "finds the right frames only in MP4, MOV, MKV, WebM and AVI files",
+        write_video(folder / "b.mpg", codec="mpeg1video", rate=25): "finds the right frames only in MP4",
+        remux(video, folder / "late.mkv", first=7): "cannot read recordings that begin between key frames",
+        remux(video, folder / "later.mp4", first=7): "Could not seek file to pts=[0-9]+: ",
+    }
+    for path, why in refused.items():
+        with pytest.raises(ValueError, match=rf"cannot be read \(torchcodec: (torchcodec )?{why}"):
+            open_video(path, "torchcodec")
+
+
+def test_torchcodec_without_ffmpeg(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(name: str) -> Any:
+        raise RuntimeError(f"Could not load lib{name}. Likely causes: ...")
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(importlib, "import_module", lacking)
+    with pytest.raises(
+        ValueError, match=r"\(torchcodec: torchcodec cannot load FFmpeg's libraries, .*: install FFmpeg"
+    ):
+        open_video(video, "torchcodec")
+    with pytest.raises(ValueError, match=r"\(torchcodec: torchcodec reads files only, no URLs\)$"):
+        open_video("http://localhost/a.mp4", "torchcodec")
+
+
+def test_jumps_do_not_lower_what_the_file_promises(folder: Path) -> None:
+    """Frames before a key frame that need the ones before it are left out behind a jump; they are no less promised."""
+    path = write_video(folder / "open.mp4", open_gop=True)
+    with av.open(str(path)) as container:
+        frames = torch.stack([torch.from_numpy(f.to_ndarray(format="rgb24")) for f in container.decode(video=0)])
+    with open_video(path, "pyav") as reader:
+        for number in (65, 2, 45, 3, 38, 62, 22, 69):
+            assert torch.equal(reader.read([number])[0], frames[number])
+        assert reader._promised == FRAMES  # type: ignore[attr-defined]
+
+
+def test_titles_that_are_no_unicode(folder: Path) -> None:
+    path = write_video(folder / "title.avi", count=5, codec="mpeg4", title="Mueller")
+    content = path.read_bytes()
+    assert b"Mueller" in content
+    path.write_bytes(content.replace(b"Mueller", b"M\xfc ller"))
+    with open_video(path, "pyav") as reader:
+        assert reader.num_frames == 5
 
 
 def test_memory_does_not_grow_with_the_video(folder: Path) -> None:
@@ -246,7 +333,7 @@ def test_sources_that_are_no_video(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=rf"cannot be read \({backend}: the file has no video stream\)$"):
             open_video(tmp_path / "sound.mp4", backend)
     (tmp_path / "header.y4m").write_bytes(b"YUV4MPEG2 W64 H48 F10:1 Ip A1:1 C420jpeg\n")
-    with pytest.raises(ValueError, match=r"cannot be read \(decord: .*; pyav: the video has no frames\)$"):
+    with pytest.raises(ValueError, match=r"cannot be read \(decord: .*; pyav: the video has no frames[;)]"):
         open_video(tmp_path / "header.y4m")
 
 
@@ -269,9 +356,62 @@ def test_truncated_files(folder: Path, truth: torch.Tensor) -> None:
         assert 5 < len(seen) < FRAMES
         with pytest.raises(ValueError, match=r"is damaged|ends before frame|frames; frame 69 was asked for"):
             reader.read([69])
+        reader.read([2, 20, 3])
+        with pytest.raises(ValueError, match=r"is damaged"):
+            sum(len(chunk.numbers) for chunk in reader)
     cut.write_bytes(write_video(folder / "back.mp4").read_bytes()[:-500])
     with pytest.raises(ValueError, match=r"video '.*cut.mp4' cannot be read \(decord: .*; pyav: ."):
         open_video(cut)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("cut.avi", {"codec": "mpeg4"}),
+        ("cut.mkv", {}),
+        ("cut.webm", {"codec": "libvpx"}),
+        ("fragments.mp4", {"options": {"movflags": "frag_keyframe+empty_moov"}}),
+    ],
+)
+def test_files_that_are_cut_short(folder: Path, name: str, settings: dict[str, Any]) -> None:
+    """What decoders take for a shorter video, the last frame half a picture: PyAV reads it, and says so at the end."""
+    path = write_video(folder / name, **settings)
+    assert not is_cut_short(str(path))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    assert is_cut_short(str(path))
+    for backend in ("decord", *(["torchcodec"] if usable("torchcodec") else [])):
+        with pytest.raises(
+            ValueError, match=rf"cannot be read \({backend}: {backend} does not notice that the file is"
+        ):
+            open_video(path, backend)
+    with open_video(path) as reader:
+        assert reader.backend == "pyav"
+        seen = reader.num_frames
+        assert reader.read([3, 1]).shape == (2, 48, 64, 3)
+        with pytest.raises(ValueError, match=rf"is damaged: pyav cannot decode frame {seen} \(the file "):
+            sum(len(chunk.numbers) for chunk in reader)
+
+
+@pytest.mark.parametrize(
+    ("content", "is_short"),
+    [
+        (b"RIFF\xff\xff\xff\xffAVI ", False),  # of unknown size
+        (b"RIFF\x04\x00\x00\x00AVI RIFF\x04\x00\x00\x00AVIX", False),
+        (b"RIFF\x04\x00\x00\x00AVI RIFF\x05\x00\x00\x00AVIX", True),
+        (b"\x1aE\xdf\xa3\x81.\x18S\x80g\x01\xff\xff\xff\xff\xff\xff\xff.", False),  # of unknown size
+        (b"\x1aE\xdf\xa3\x81.\x18S\x80g\x40\x02..", False),
+        (b"\x1aE\xdf\xa3\x81.\x18S\x80g\x40\x03..", True),
+        (b"\x1aE\xdf\xa3", False),
+        (b"\x00\x00\x00\x09ftyp.\x00\x00\x00\x00mdat..", False),  # to the end
+        (b"\x00\x00\x00\x01mdat\x00\x00\x00\x00\x00\x00\x00\x12..", False),
+        (b"\x00\x00\x00\x01mdat\x00\x00\x00\x00\x00\x00\x00\x13..", True),
+        (b"\x00\x00\x00\x09ftyp.padding behind the video", False),
+        (b"", False),
+    ],
+)
+def test_sizes_in_containers(tmp_path: Path, content: bytes, is_short: bool) -> None:
+    (tmp_path / "x").write_bytes(content)
+    assert is_cut_short(str(tmp_path / "x")) == is_short
 
 
 def test_damage_in_the_middle_is_named(folder: Path) -> None:
@@ -293,6 +433,8 @@ def test_wrong_arguments(video: Path) -> None:
             reader.read([0, 70])
         with pytest.raises(ValueError, match=r"has 70 frames; frame -1 was asked for"):
             next(reader.frames([-1]))
+        with pytest.raises(TypeError, match=r"'float' object cannot be interpreted as an integer"):
+            reader.read([1.5])  # type: ignore[list-item]
         with pytest.raises(ValueError, match=r"frame numbers must ascend"):
             next(reader.frames([3, 3]))
         with pytest.raises(ValueError, match=r"step and chunk must be at least 1, got 1 and 0"):
@@ -353,6 +495,7 @@ def test_sampling_by_rate_is_that_of_the_corpus(native: float, fps: float) -> No
         ({"num_frames": 91}, r"^num_frames=91 is more than the 90 frames of the video$"),
         ({"num_frames": 0}, r"^num_frames must be an integer of at least 1, got 0$"),
         ({"stride": 0}, r"^stride must be an integer of at least 1, got 0$"),
+        ({"stride": float("inf")}, r"^stride must be an integer of at least 1, got inf$"),
         ({"stride": 1.5}, r"^stride must be an integer of at least 1, got 1.5$"),
     ],
 )

@@ -1,7 +1,10 @@
 """Reading foreign checkpoints: damage, code in pickles, shards, model cards; nothing is run, nothing is guessed."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -77,6 +80,61 @@ def test_config_that_is_no_json(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"/config.json is not JSON"):
         open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", b"[1]", "/config.json holds a list, not an object"),
+        ("config.json", b"\xff", "/config.json is not JSON"),
+        ("model.safetensors.index.json", b"{", "/model.safetensors.index.json is not JSON"),
+        ("model.safetensors.index.json", b"{}", "/model.safetensors.index.json has no weight_map from keys to files"),
+    ],
+)
+def test_json_of_another_form(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        open_checkpoint(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_every_damage_is_named(tmp_path: Path) -> None:
+    """Bytes changed at random: whatever torch and the unpickler raise, the message says which file."""
+    torch.save(WEIGHTS, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    content, random = (tmp_path / "old.pth").read_bytes(), Random(0)
+    raised: set[type] = set()
+    for _ in range(300):
+        changed = bytearray(content)
+        for _ in range(8):
+            changed[random.randrange(2, len(changed))] = random.randrange(256)
+        (tmp_path / "bad.pth").write_bytes(changed)
+        with contextlib.suppress(ValueError), naming("bad.pth", raised):
+            read_weights(tmp_path / "bad.pth")
+    assert {IndexError, UnicodeDecodeError} <= raised
+
+
+@contextlib.contextmanager
+def naming(name: str, causes: set[type]) -> Iterator[None]:
+    """An error inside must name the file; its cause is noted."""
+    try:
+        yield
+    except ValueError as error:
+        if name not in str(error):
+            pytest.fail(f"{error!r} does not name {name}")
+        causes.add(type(error.__cause__))
+        raise
+
+
+def test_tensors_beside_the_encoder(tmp_path: Path) -> None:
+    torch.save({"center": torch.ones(2), "model": WEIGHTS}, tmp_path / "x.pth")
+    encoder = select_encoder(open_checkpoint(tmp_path / "x.pth"), "cls_token", None)
+    assert (encoder.branch, encoder.tensors.keys(), encoder.not_read) == ("model", WEIGHTS.keys(), ("center",))
+
+
+def test_weights_without_a_name(tmp_path: Path) -> None:
+    torch.save({**WEIGHTS, 3: torch.ones(1)}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"x.pth holds weights under 3, which is no name"):
+        select_encoder(open_checkpoint(tmp_path / "x.pth"), "cls_token", None)
 
 
 def test_shards_and_card(tmp_path: Path) -> None:

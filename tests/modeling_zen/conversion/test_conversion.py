@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoImageProcessor, AutoModel, BertConfig, BertModel, ViTConfig, ViTImageProcessor, ViTModel
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    BertConfig,
+    BertModel,
+    BitImageProcessor,
+    CLIPImageProcessor,
+    ConvNextImageProcessor,
+    DeiTImageProcessor,
+    ViTConfig,
+    ViTImageProcessor,
+    ViTModel,
+)
 
 from modeling_zen import ZenModel
 from modeling_zen.conversion import FAMILIES, convert, convert_checkpoint
@@ -56,7 +68,9 @@ def test_command_line(folder: Path, tmp_path: Path, original: Any, max_error: An
     ("arguments", "message"),
     [
         (["--family", "vti"], "error: unknown family 'vti'; did you mean 'vit'\\? known are deit, dino, dinov2,"),
-        (["--num-heads", "2"], "error: config.json of source says 4 attention heads, not 2"),
+        (["--num-heads", "2"], "error: config.json of source says num_heads 4, not 2"),
+        (["--num-register-tokens", "4"], "error: config.json of source says num_register_tokens 0, not 4"),
+        (["--image-size", "48"], r"error: config.json of source says image_size \(32, 32\), not \(48, 48\)"),
         (["--image-size", "1", "2", "3"], r"error: image_size must be one number or \(height, width\)"),
         (["--licence", "cc-by-nc-4.0"], r"error: the weights of source are non-commercial \(cc-by-nc-4.0\)"),
     ],
@@ -145,6 +159,28 @@ def test_processor_with_padding(folder: Path) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps({**settings, "do_pad": True}))
     with pytest.raises(ValueError, match="processor of source has do_pad, which ZenImageProcessor cannot do"):
         convert(folder)
+
+
+def test_processor_with_a_setting_of_its_own(folder: Path) -> None:
+    """It enlarges, then cuts out 7/8, which shows in none of the other settings."""
+    ConvNextImageProcessor(size={"shortest_edge": 32}).save_pretrained(folder)
+    with pytest.raises(ValueError, match="processor of source has crop_pct, which ZenImageProcessor cannot do"):
+        convert(folder)
+
+
+@pytest.mark.parametrize("kind", [ViTImageProcessor, DeiTImageProcessor, BitImageProcessor, CLIPImageProcessor])
+def test_processors_make_the_same_pixels(kind: Any, folder: Path) -> None:
+    source = kind()
+    source.save_pretrained(folder)
+    image = torch.randint(0, 256, (3, 300, 400), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    wanted = source(image, return_tensors="pt").pixel_values
+    assert torch.equal(convert(folder)[1](image, return_tensors="pt").pixel_values, wanted)
+
+
+def test_options_are_never_ignored(folder: Path, original: Any, max_error: Any) -> None:
+    """What the config says, the caller may say too."""
+    model, _ = convert(folder, num_heads=4, num_register_tokens=0, image_size=[32, 32])
+    max_error(model, lambda pixels: original(pixels, interpolate_pos_encoding=True).last_hidden_state)
 
 
 def test_every_family_has_a_parity_test() -> None:

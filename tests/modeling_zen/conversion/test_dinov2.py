@@ -128,7 +128,7 @@ def test_inexact(folder: Path, change: Any, message: str) -> None:
 
 
 def test_heads_against_the_config(folder: Path) -> None:
-    with pytest.raises(ValueError, match="says 4 attention heads, not 2"):
+    with pytest.raises(ValueError, match="says num_heads 4, not 2"):
         convert(folder, num_heads=2, **NORM)
 
 
@@ -152,6 +152,24 @@ def test_file_without_heads(randomise: Any, original_names: Any, save_file: Any)
         convert(file, "dinov2_hub")
     with pytest.raises(ValueError, match="32 wide, which num_heads 3 does not divide"):
         convert(file, "dinov2_hub", num_heads=3)
+
+
+def test_image_size_of_a_file(randomise: Any, original_names: Any, save_file: Any, max_error: Any) -> None:
+    original = randomise(build(False, False))
+    file = save_file(original_names(original.state_dict(), dinov3=False))
+    max_error(convert(file, "dinov2_hub", num_heads=4, image_size=32)[0], lambda pixels: original(pixels)[0])
+    with pytest.raises(ValueError, match=r"holds 17 positions, which an image of \(40, 40\) pixels has not"):
+        convert(file, "dinov2_hub", num_heads=4, image_size=40)
+    with pytest.raises(ValueError, match=r"holds 17 positions, which an image of \(36, 32\) pixels has not"):
+        convert(file, "dinov2_hub", num_heads=4, image_size=(36, 32))
+    with pytest.raises(ValueError, match=r"cannot have positions for \(2, 8\) patches; DINOv2 has square grids"):
+        convert(file, "dinov2_hub", num_heads=4, image_size=(16, 64))
+
+
+def test_images_of_four_channels(original_names: Any, save_file: Any) -> None:
+    weights = original_names(build(False, False).state_dict(), dinov3=False)
+    weights["patch_embed.proj.weight"] = torch.ones(32, 4, 8, 8)
+    assert convert(save_file(weights), "dinov2_hub", num_heads=4)[0].config.num_channels == 4
 
 
 def test_registers_of_a_file(randomise: Any, original_names: Any, save_file: Any, max_error: Any) -> None:

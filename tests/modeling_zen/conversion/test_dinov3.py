@@ -141,6 +141,31 @@ def test_inexact(weights: dict[str, torch.Tensor], save_file: Any, change: Any, 
         convert(save_file(weights), "dinov3_hub")
 
 
+def test_all_biases_lost(weights: dict[str, torch.Tensor], save_file: Any) -> None:
+    """As the DINOv3 of timm, which has none, would write it: they must not pass for none."""
+    for key in [key for key in weights if ".attn.qkv.bias" in key]:
+        weights.pop(key)
+    with pytest.raises(ValueError, match=r"2 missing: blocks.0.attn.qkv.bias, blocks.1.attn.qkv.bias"):
+        convert(save_file(weights), "dinov3_hub")
+
+
+def test_lost_masks_are_noted(weights: dict[str, torch.Tensor], save_file: Any) -> None:
+    for key in [key for key in weights if key.endswith("bias_mask")]:
+        weights.pop(key)
+    notes = convert_checkpoint(save_file(weights), "dinov3_hub").report["notes"]
+    assert notes == ["the source holds no bias_mask, so that its keys have a bias; published models have none"]
+    for block in ("blocks.0", "blocks.1"):
+        weights[f"{block}.attn.qkv.bias"][32:64] = 0
+    assert convert_checkpoint(save_file(weights), "dinov3_hub").report["notes"] == []
+
+
+def test_image_size_means_nothing_to_rotary_positions(weights: dict[str, torch.Tensor], save_file: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"has rotary positions, which belong to no size of image: leave out image_size"
+    ):
+        convert(save_file(weights), "dinov3_hub", image_size=32)
+
+
 def test_wrong_heads(weights: dict[str, torch.Tensor], save_file: Any) -> None:
     with pytest.raises(ValueError, match="4 rotary periods, so it has 2 attention heads, not 4"):
         convert(save_file(weights), "dinov3_hub", num_heads=4)

@@ -69,7 +69,7 @@ def test_without_layer_scale(folder: Path, randomise: Any) -> None:
     assert "layers.1.layer_scale2.scale" in conversion.report["keys"]["made"]
 
 
-@pytest.mark.parametrize("name", ["RADIO-H", "radio_v2.5-h"])
+@pytest.mark.parametrize("name", ["RADIO-H", "radio_v2.5-h", "RADIO-next-to-C-RADIO"])
 def test_non_commercial(name: str, randomise: Any, save_folder: Any) -> None:
     folder = save_folder(randomise(build()), name=name)
     with pytest.raises(ValueError, match=f"weights of {name} are non-commercial .*accept_noncommercial"):

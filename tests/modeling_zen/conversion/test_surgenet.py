@@ -79,6 +79,14 @@ def test_licence(weights: Any, save_file: Any) -> None:
         convert(save_file(weights), "surgenet_dinov3")
 
 
+def test_no_model_card_frees_them(weights: Any, save_file: Any) -> None:
+    folder = save_file(weights, "pytorch_model.bin").parent
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    with pytest.raises(ValueError, match=r"non-commercial \(cc-by-nc-sa-4.0\)"):
+        convert(folder, "surgenet_dinov3")
+    assert convert_checkpoint(folder, "surgenet_dinov3", licence="mit").report["licence"] == "mit"
+
+
 def test_not_taken_for_dinov3(weights: Any, save_file: Any) -> None:
     with pytest.raises(ValueError, match=r"holds no registers .storage_tokens."):
         convert(save_file(weights), "dinov3_hub")
@@ -100,6 +108,8 @@ def test_not_taken_for_dinov3(weights: Any, save_file: Any) -> None:
             "missing: blocks.0.ls1.gamma, .*unknown: blocks.0.gamma1",
         ),
         (lambda w: w.pop("blocks.1.attn.qkv.bias"), "1 missing: blocks.1.attn.qkv.bias"),
+        (lambda w: [w.pop(f"blocks.{index}.attn.qkv.bias") for index in (0, 1)], "2 missing: blocks.0.attn.qkv.bias"),
+        (lambda w: [w.pop(f"blocks.{i}.gamma_{j}") for i in (0, 1) for j in (1, 2)], "4 missing: blocks.0.ls1.gamma"),
         (lambda w: w.pop("cls_token"), "holds no cls_token"),
     ],
 )

@@ -5,9 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file as save_safetensors
+from timm.data import create_transform, resolve_data_config
 from timm.layers.mlp import SwiGLUPacked
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
@@ -105,6 +108,43 @@ def test_timm_folder(randomise: Any, tmp_path: Path, max_error: Any) -> None:
     assert settings["crop_size"] == {"height": 32, "width": 32}
     assert tuple(settings["image_std"]) == (0.25, 0.25, 0.25)
     max_error(conversion.model, original.forward_features)
+
+
+@pytest.mark.parametrize(
+    "published",
+    [
+        {"crop_pct": 0.8, "crop_mode": "center"},
+        {"crop_pct": 0.8, "crop_mode": "squash"},
+        {"crop_pct": 1.0, "crop_mode": "squash"},
+        {},
+    ],
+)
+def test_preprocessing_is_that_of_timm(published: dict[str, Any], randomise: Any, tmp_path: Path) -> None:
+    save_safetensors(randomise(VisionTransformer(**TINY)).state_dict(), tmp_path / "model.safetensors")
+    published |= {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bicubic"}
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": published}))
+    _, processor = convert(tmp_path, num_heads=4)
+    noise = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    wanted: Any = create_transform(**resolve_data_config(pretrained_cfg=published))
+    got = processor(noise, return_tensors="pt").pixel_values[0]
+    # Pillow and torch round differently, by one grey level at most.
+    assert (got - wanted(Image.fromarray(noise))).abs().max() <= 1.1 / 255 / 0.25
+
+
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        ("mean", "does not say how its images were normalised"),
+        ("input_size", "pretrained_cfg of .* has no input_size of channels, height and width"),
+    ],
+)
+def test_incomplete_preprocessing(lost: str, message: str, randomise: Any, tmp_path: Path) -> None:
+    save_safetensors(randomise(VisionTransformer(**TINY)).state_dict(), tmp_path / "model.safetensors")
+    published: dict[str, Any] = {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.25] * 3}
+    published.pop(lost)
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": published}))
+    with pytest.raises(ValueError, match=message):
+        convert(tmp_path, num_heads=4)
 
 
 def test_unknown_interpolation(randomise: Any, tmp_path: Path) -> None:
