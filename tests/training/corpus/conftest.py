@@ -10,6 +10,8 @@ import pytest
 
 from training.corpus.curation import curate
 from training.corpus.decoder_process import DecodingSettings
+from training.corpus.filters import FilterSettings
+from training.corpus.filters.duplicate import DuplicateSettings
 from training.corpus.settings import CurationSettings
 
 FPS = 10.0  # of the test videos: few frames, several seconds
@@ -94,7 +96,13 @@ def fast_start() -> Callable[[bytes], bytes]:
 
 def make_settings(**changes: object) -> CurationSettings:
     """Settings for tests: small frames, short patience, one decoder thread."""
-    values = {"short_side": 64, "decoding": DecodingSettings(threads=1, stall_seconds=10), **changes}
+    defaults = {
+        "short_side": 64,
+        "decoding": DecodingSettings(threads=1, stall_seconds=10),
+        # The drawn scenes move so little that most frames would go.
+        "filters": FilterSettings(duplicate=DuplicateSettings(enabled=False)),
+    }
+    values = defaults | changes
     return CurationSettings(**values)  # type: ignore[arg-type]
 
 

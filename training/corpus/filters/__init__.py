@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from training.corpus.filters.black import BlackFilter, BlackSettings
+from training.corpus.filters.duplicate import DuplicateFilter, DuplicateSettings
 from training.corpus.filters.frozen import FrozenFilter, FrozenSettings
 from training.corpus.filters.picture import Picture, Timeline
 
@@ -19,6 +20,7 @@ class FilterSettings:
 
     black: BlackSettings = field(default_factory=BlackSettings)
     frozen: FrozenSettings = field(default_factory=FrozenSettings)
+    duplicate: DuplicateSettings = field(default_factory=DuplicateSettings)
 
 
 class Filter(Protocol):
@@ -48,4 +50,6 @@ def build_filters(settings: FilterSettings) -> list[Filter]:
         filters.append(BlackFilter(settings.black))
     if settings.frozen.enabled:
         filters.append(FrozenFilter(settings.frozen))
+    if settings.duplicate.enabled:
+        filters.append(DuplicateFilter(settings.duplicate))
     return filters
