@@ -59,7 +59,7 @@ class DecordReader:
             self.frame_count = len(self._video)
             self.fps = float(self._video.get_avg_fps())
         except Exception as error:  # decord raises RuntimeError, DECORDError and others for a bad file
-            raise DecodeError(_one_line("decord", error)) from error
+            raise DecodeError(_one_line("decord", error, path)) from error
         if self.frame_count and not (math.isfinite(self.fps) and self.fps > 0):
             raise DecodeError(f"decord: the file states {self.fps} frames per second")
 
@@ -205,8 +205,8 @@ def sample_indices(timestamps: np.ndarray, fps: float) -> np.ndarray:
     return np.unique(np.where(nearer_left, left, right)).astype(np.int64)
 
 
-def lost_tail(facts: VideoFacts, fps: float) -> tuple[float, float, int] | None:
-    """Sampling times that the container states but no frame covers: first time, last time, count; or `None`.
+def lost_tail(facts: VideoFacts, fps: float, end: float = math.inf) -> tuple[float, float, int] | None:
+    """Sampling times before `end` that the container states but no frame covers: first, last, count; or `None`.
 
     Stated lengths are approximate (audio may run longer), so up to one second or 2 % is not called a loss.
     """
@@ -214,14 +214,16 @@ def lost_tail(facts: VideoFacts, fps: float) -> tuple[float, float, int] | None:
     if facts.stated_seconds - covered <= max(1.0, 0.02 * facts.stated_seconds):
         return None
     first = math.ceil(covered * fps - 1e-6)
-    last = math.ceil(facts.stated_seconds * fps - 1e-6) - 1
+    last = math.ceil(min(facts.stated_seconds, end) * fps - 1e-6) - 1
     return (first / fps, last / fps, last - first + 1) if last >= first else None
 
 
-def _one_line(reader: str, error: Exception) -> str:
+def _one_line(reader: str, error: Exception, path: Path | None = None) -> str:
     """The sentence in a decoder's message: no stack, no source location, no time of day, no path."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
+    if path is not None:
+        text = text.replace(str(path), "the file")
     text = re.sub(r"\[\d\d:\d\d:\d\d\]\s*", "", text)
     text = re.sub(r"/\S+\.(?:cc|h|cpp):\d+:\s*", "", text)
     text = re.sub(r"(Error reading|ERROR opening:?) .*?(\.\.\.|,|$)", r"\1 the file", text)

@@ -12,9 +12,10 @@ import re
 import stat
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from training.corpus.labels import UNLABELED, Labels
 from training.corpus.manifest import Drop
 from training.corpus.settings import CurationSettings
 from training.errors import UserError
@@ -35,15 +36,17 @@ LABEL_STEM = re.compile(r"(^|[_-])(masks?|labels?|segmentation|semseg|insseg|dep
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of an input folder."""
+    """One file of an input folder, one row of a source manifest or one row of a dataset."""
 
-    input: str  # name of the input folder
-    path: str  # below the input folder, with "/"
+    input: str  # name of the input folder, source manifest or dataset
+    path: str  # below the input folder, with "/"; a part of a video ends in "#t=start,end"
     location: Path
     size: int  # bytes
     mtime_ns: int
     number: int | None = None  # frame number in the name of a still
     prefix: str = ""  # what stands before a bare number; stills with another prefix are another sequence
+    labels: Labels = UNLABELED
+    url: str = ""  # where a file that is not on this machine comes from; it has no size and time until it is fetched
 
     @property
     def key(self) -> tuple[str, str]:
@@ -81,10 +84,28 @@ class Scan:
     videos: list[SourceFile] = field(default_factory=list)
     stills: list[SourceFile] = field(default_factory=list)
     rejected: list[tuple[SourceFile, Drop]] = field(default_factory=list)
+    remote: list[SourceFile] = field(default_factory=list)  # to be fetched
 
     def files(self) -> list[SourceFile]:
         """All files, of every kind."""
-        return [*self.videos, *self.stills, *(file for file, _ in self.rejected)]
+        return [*self.videos, *self.stills, *self.remote, *(file for file, _ in self.rejected)]
+
+    def extend(self, other: "Scan") -> None:
+        """Take in what lies below another input."""
+        self.videos += other.videos
+        self.stills += other.stills
+        self.rejected += other.rejected
+        self.remote += other.remote
+
+    def add(self, file: SourceFile) -> None:
+        """File a file by its name: as a video, a still, or rejected."""
+        reason, detail = _refusal(file)
+        if reason:
+            self.rejected.append((file, file_drop(file, "", reason, detail)))
+        elif file.location.suffix.lower() in VIDEO_SUFFIXES:
+            self.videos.append(file)
+        else:
+            self.stills.append(file)
 
 
 def check_places(inputs: Sequence[Path], out: Path) -> list[Path]:
@@ -103,29 +124,26 @@ def check_places(inputs: Sequence[Path], out: Path) -> list[Path]:
     return resolved
 
 
-def scan(inputs: Sequence[Path], out: Path) -> Scan:
-    """List the files of the inputs (see `check_places`), sorted by name. `out` is passed over."""
+def scan(inputs: Sequence[Path], *outputs: Path) -> Scan:
+    """List the files of the inputs (see `check_places`), sorted by name. `outputs` are passed over."""
     found = Scan()
     seen: dict[tuple[str, str], Path] = {}
     for root in inputs:
         base = root if root.is_dir() else root.parent
         roots = [*inputs]
-        for location, problem in _walk(root, out.resolve(), roots):
-            path = _printable(location.relative_to(base).as_posix())
-            file = _source_file(base.name or "root", path, location)
+        for location, problem in _walk(root, [out.resolve() for out in outputs], roots):
+            path = printable(location.relative_to(base).as_posix())
+            file = source_file(base.name or "root", path, location)
             if file.key in seen:
                 raise UserError(
                     f"{str(seen[file.key])!r} and {str(location)!r} have the same name below inputs of the same name: "
                     "rename one input folder, or give their common parent"
                 )
             seen[file.key] = location
-            reason, detail = problem or _refusal(file)
-            if reason:
-                found.rejected.append((file, file_drop(file, "", reason, detail)))
-            elif location.suffix.lower() in VIDEO_SUFFIXES:
-                found.videos.append(file)
+            if problem:
+                found.rejected.append((file, file_drop(file, "", *problem)))
             else:
-                found.stills.append(file)
+                found.add(file)
     return found
 
 
@@ -134,50 +152,39 @@ def group(videos: Sequence[SourceFile], stills: Sequence[SourceFile], settings: 
 
     A video's id is its input and path, so that equal names in different folders stay apart; its case is the same
     without the extension. Stills whose name matches `still_pattern` belong to the video it names in that folder, all
-    others to a video named after the folder.
+    others to a video named after the folder. Labels of the files come first: they name video, case and frame number.
 
     Raises:
-        UserError: two groups of stills would get the same video_id.
+        UserError: two groups of stills would get the same video_id, two video files are given the same, or stills of
+            one video different labels.
     """
-    units = [
-        Unit(
-            "video",
-            safe_id(file),
-            _case(file, PurePosixPath(file.path).with_suffix(""), settings),
-            _split(file),
-            (file,),
-        )
-        for file in videos
-    ]
+    units = [_video_unit(file, settings) for file in videos]
     pattern = re.compile(settings.still_pattern)
     groups: dict[tuple[str, str, str], list[SourceFile]] = defaultdict(list)
-    for file in stills:
-        folder, stem = PurePosixPath(file.path).parent, PurePosixPath(file.path).stem
-        match = pattern.match(stem)
-        named = match.groupdict().get("video") if match else None
-        number = _number(match["frame"]) if match else None
-        if number is not None:
-            numbered = _with_number(file, number, "")
-            groups[file.input, str(folder / named) if named else str(folder), "named" if named else ""].append(numbered)
-        else:
-            digits = re.search(r"\d+$", stem)
-            number = _number(digits[0]) if digits else None
-            prefix = stem[: digits.start()] if digits else stem
-            groups[file.input, str(folder), ""].append(_with_number(file, number, prefix))
-    owners: dict[str, tuple[str, str, str]] = {}
-    for name, members in groups.items():
+    for still in stills:
+        name, kind, file = _numbered(still, pattern)
+        groups[file.input, name, kind].append(file)
+    owners: dict[str, str] = {}
+    for (_, name, kind), members in groups.items():
         first = members[0]
-        video_id = safe_id(first, PurePosixPath(name[1]))
+        video_id = first.labels.video_id or safe_id(first, PurePosixPath(name))
         if video_id in owners:
             raise UserError(
-                f"images {members[0].path!r} and those of folder {name[1]!r} would both become video {video_id!r}: "
+                f"images {first.path!r} and those of folder {name!r} would both become video {video_id!r}: "
                 "rename the folder, or set still_pattern"
             )
         owners[video_id] = name
+        odd = next((file for file in members if file.labels.of_the_video != first.labels.of_the_video), None)
+        if odd is not None:
+            raise UserError(
+                f"images {first.path!r} and {odd.path!r} belong to video {video_id!r} but have different labels: give "
+                "them the same case, source, procedures, robotic, licence and fps, or different video_ids"
+            )
         ordered = sorted(members, key=lambda file: (file.prefix, file.number is None, file.number or 0, file.path))
-        case = _case(first, PurePosixPath(name[1]), settings)
-        sequence = name[2] == "named" or _counts_frames(ordered)
+        case = _case(first, PurePosixPath(name), settings)
+        sequence = kind == "named" or _counts_frames(ordered)
         units.append(Unit("stills", video_id, case, _split(first), tuple(ordered), sequence))
+    _check_given_ids(units)
     return sorted(units, key=lambda unit: (unit.files[0].input, unit.files[0].path, unit.video_id))
 
 
@@ -199,7 +206,21 @@ def file_drop(file: SourceFile, video_id: str, reason: str, detail: str, *, num_
     return Drop(file.input, file.path, video_id, None, None, num_frames, reason, None, None, detail)
 
 
-def _walk(root: Path, out: Path, roots: list[Path]) -> Iterator[tuple[Path, tuple[str, str] | None]]:
+def source_file(input_name: str, path: str, location: Path, labels: Labels = UNLABELED) -> SourceFile:
+    """The file at `location` with its size and time, both 0 where it cannot be asked."""
+    try:
+        facts = location.stat()
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return SourceFile(printable(input_name), path, location, 0, 0, labels=labels)
+    return SourceFile(printable(input_name), path, location, facts.st_size, facts.st_mtime_ns, labels=labels)
+
+
+def printable(text: str) -> str:
+    """A path as valid Unicode: bytes that are not become escapes."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def _walk(root: Path, outputs: Sequence[Path], roots: list[Path]) -> Iterator[tuple[Path, tuple[str, str] | None]]:
     """Files below a folder (or the file itself), sorted, each with a reason and detail if it cannot be used."""
     if not root.is_dir():
         yield root, None
@@ -219,26 +240,20 @@ def _walk(root: Path, out: Path, roots: list[Path]) -> Iterator[tuple[Path, tupl
             continue
         if not is_folder:
             yield entry, None
-        elif entry == out:
+        elif entry in outputs:
             continue
         elif not entry.is_symlink():
-            yield from _walk(entry, out, roots)
+            yield from _walk(entry, outputs, roots)
         else:
             target = entry.resolve()
             # A link into what is walked anyway would give files twice, a link to a parent would never end.
-            if any(target == other or other in target.parents or target in other.parents for other in [*roots, out]):
+            if any(
+                target == other or other in target.parents or target in other.parents for other in [*roots, *outputs]
+            ):
                 yield entry, ("linked_folder", "a link to a folder that is part of the input anyway, or holds it")
             else:
                 roots.append(target)
-                yield from _walk(entry, out, roots)
-
-
-def _source_file(input_name: str, path: str, location: Path) -> SourceFile:
-    try:
-        facts = location.stat()
-    except OSError:
-        return SourceFile(_printable(input_name), path, location, 0, 0)
-    return SourceFile(_printable(input_name), path, location, facts.st_size, facts.st_mtime_ns)
+                yield from _walk(entry, outputs, roots)
 
 
 def _refusal(file: SourceFile) -> tuple[str, str]:
@@ -265,8 +280,37 @@ def _number(digits: str) -> int | None:
     return int(digits) if digits.isdecimal() and len(digits) <= 15 else None
 
 
-def _with_number(file: SourceFile, number: int | None, prefix: str) -> SourceFile:
-    return SourceFile(file.input, file.path, file.location, file.size, file.mtime_ns, number, prefix)
+def _video_unit(file: SourceFile, settings: CurationSettings) -> Unit:
+    whole = PurePosixPath(re.sub(r"#t=[\d.e+-]*,[\d.e+-]*$", "", file.path) if file.labels.part else file.path)
+    video_id = file.labels.video_id or safe_id(file, whole)
+    return Unit("video", video_id, _case(file, whole.with_suffix(""), settings), _split(file), (file,))
+
+
+def _numbered(file: SourceFile, pattern: re.Pattern[str]) -> tuple[str, str, SourceFile]:
+    """Name of the video that a still belongs to, "named" if its number counts frames of it, and the still with it."""
+    folder, stem = PurePosixPath(file.path).parent, PurePosixPath(file.path).stem
+    match = pattern.match(stem)
+    named = match.groupdict().get("video") if match else None
+    number = file.labels.frame if file.labels.frame is not None else _number(match["frame"]) if match else None
+    name = file.labels.video_id or str(folder / named if named and number is not None else folder)
+    if number is not None:
+        counts = named or file.labels.video_id or file.labels.frame is not None
+        return name, "named" if counts else "", replace(file, number=number, prefix="")
+    digits = re.search(r"\d+$", stem)
+    prefix = stem[: digits.start()] if digits else stem
+    return name, "", replace(file, number=_number(digits[0]) if digits else None, prefix=prefix)
+
+
+def _check_given_ids(units: Sequence[Unit]) -> None:
+    """Raise `UserError` when labels give one video_id to two videos; parts of one file may share it."""
+    owners: dict[str, Unit] = {}
+    for unit in units:
+        owner = owners.setdefault(unit.video_id, unit)
+        if owner is not unit and owner.files[0].location != unit.files[0].location:
+            raise UserError(
+                f"{owner.files[0].path!r} and {unit.files[0].path!r} are given the same video_id {unit.video_id!r}: "
+                "each video needs its own (the operation they belong to is the case_id)"
+            )
 
 
 def _counts_frames(files: Sequence[SourceFile]) -> bool:
@@ -279,11 +323,13 @@ def _counts_frames(files: Sequence[SourceFile]) -> bool:
 
 
 def _case(file: SourceFile, path: PurePosixPath, settings: CurationSettings) -> str:
+    if file.labels.case_id:
+        return file.labels.case_id
     if settings.case_pattern:
         match = re.search(settings.case_pattern, file.path)
         if match and match["case"]:
             return match["case"]
-    return safe_id(file, path)
+    return file.labels.video_id or safe_id(file, path)
 
 
 def _split(file: SourceFile) -> str:
@@ -296,8 +342,3 @@ def _split(file: SourceFile) -> str:
 
 def _folder_word(name: str) -> str:
     return re.sub(r"[ -]", "_", name.lower())
-
-
-def _printable(text: str) -> str:
-    """A path as valid Unicode: bytes that are not become escapes."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -1,0 +1,234 @@
+"""De-identification: which names a corpus shows, and the private folder that leads from a hash back to the name.
+
+    PRIVATE/salt          64 hex digits, drawn once; whoever has it can tell whether a name is in the corpus
+    PRIVATE/names.jsonl   one line per source file: the names in the corpus and the true ones
+
+A name becomes `case-` (`video-`, `file-`, `input-`) and the first 16 hex digits of HMAC-SHA256(salt, kind + name). The
+private folder lies outside the corpus and is readable for its owner only; it must not be published with it.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from training.corpus.manifest import Drop
+from training.corpus.settings import CurationSettings
+from training.corpus.sources import SourceFile, Unit
+from training.errors import UserError
+
+SALT_FILE = "salt"
+NAMES_FILE = "names.jsonl"
+
+
+@dataclass(frozen=True)
+class NameRow:
+    """One source file in the private table. Video and case are "" for a file that belongs to none."""
+
+    input: str  # as in the corpus
+    path: str
+    video_id: str
+    case_id: str
+    true_input: str
+    true_path: str
+    true_video_id: str
+    true_case_id: str
+    location: str  # absolute path, or URL
+    first_number: int | None  # stills: number in the true names that frame 0 of the video had
+
+
+def private_folder(out: Path, settings: CurationSettings) -> Path:
+    """Where salt and true names of the corpus `out` are. Raises `UserError` when that is inside the corpus."""
+    folder = Path(settings.private) if settings.private else out.with_name(out.name + ".private")
+    here, there = folder.resolve(), out.resolve()
+    if here == there or there in here.parents:
+        raise UserError(f"setting private={str(folder)!r} lies inside the corpus: what is private must stay outside")
+    return folder
+
+
+class Names:
+    """Turns true names into those that the corpus shows. Made by `open_names`; use as a context manager.
+
+    A salt that was drawn but never used is removed at the end.
+
+    Attributes:
+        mark: proof of the salt, kept in the corpus so that it grows under one salt; "" when names stay readable.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.mark = ""
+        self._folder = folder
+        self._salt = b""
+        self._drawn = False
+        self._known: set[tuple[str, str]] = set()
+        self._first_numbers: dict[str, int] = {}  # by true video_id
+
+    def __enter__(self) -> "Names":
+        if self._folder is None:
+            return self
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._salt, self._drawn = _read_or_draw(self._folder / SALT_FILE)
+            rows = read_names(self._folder)
+        except OSError as error:
+            raise UserError(f"cannot use the private folder {str(self._folder)!r}: {error.strerror}") from error
+        self.mark = self._hash("mark", "")
+        for row in rows:
+            self._known.add((row.input, row.path))
+            if row.first_number is not None:
+                self._first_numbers.setdefault(row.true_video_id, row.first_number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._folder is not None and self._drawn and not self._known:
+            (self._folder / SALT_FILE).unlink()
+            if not any(self._folder.iterdir()):
+                self._folder.rmdir()
+
+    def file(self, file: SourceFile) -> SourceFile:
+        """The file under the names that the corpus shows. Its time of change, often the day of surgery, is hashed."""
+        if self._folder is None:
+            return file
+        name = f"{file.input}/{file.path}"
+        time = int(self._hash("time", f"{name}/{file.mtime_ns}")[:15], 16) if file.mtime_ns else 0
+        return replace(
+            file,
+            input=f"input-{self._hash('input', file.input)}",
+            path=f"file-{self._hash('file', name)}",
+            mtime_ns=time,
+        )
+
+    def drop(self, file: SourceFile, drop: Drop) -> Drop:
+        """The drop row of a whole file."""
+        if self._folder is None:
+            return drop
+        shown = self.file(file)
+        words = {part.lower() for part in PurePosixPath(file.path).parts} | {file.location.suffix.lower()} - {""}
+        detail = drop.detail
+        if any(word in detail.lower() for word in words):
+            detail = ""
+        return replace(drop, input=shown.input, path=shown.path, detail=detail)
+
+    def unit(self, unit: Unit) -> Unit:
+        """The unit under the names that the corpus shows.
+
+        The number in a still's name may be an id, so stills of a sequence count from its first one, others by rank.
+        """
+        if self._folder is None:
+            return unit
+        first = self._first_number(unit)
+        prefixes = {prefix: str(rank) for rank, prefix in enumerate(sorted({file.prefix for file in unit.files}))}
+        files = []
+        for rank, file in enumerate(unit.files):
+            number = rank if unit.kind == "stills" else None
+            if unit.sequence and file.number is not None:
+                number = file.number - first
+            files.append(replace(self.file(file), number=number, prefix=prefixes[file.prefix]))
+        return replace(
+            unit,
+            video_id=f"video-{self._hash('video', unit.video_id)}",
+            case_id=f"case-{self._hash('case', unit.case_id)}",
+            files=tuple(files),
+        )
+
+    def units(self, units: Sequence[Unit]) -> list[Unit]:
+        """All units of a run, in an order that does not tell the order of the true names."""
+        if self._folder is None:
+            return list(units)
+        hidden = [self.unit(unit) for unit in units]
+        return sorted(hidden, key=lambda unit: (unit.video_id, unit.files[0].labels.part or (0.0, 0.0), unit.key))
+
+    def remember(self, units: Sequence[Unit], files: Sequence[SourceFile]) -> None:
+        """Write the true names of units, and of files that belong to no unit, to the private table, on disk at once."""
+        if self._folder is None:
+            return
+        rows = []
+        for unit in units:
+            hidden = self.unit(unit)
+            for file, shown in zip(unit.files, hidden.files, strict=True):
+                ids = (hidden.video_id, hidden.case_id)
+                rows.append(_row(file, shown, ids, (unit.video_id, unit.case_id), self._first_number(unit)))
+        rows += [_row(file, self.file(file), ("", ""), ("", ""), None) for file in files]
+        new = [row for row in rows if (row.input, row.path) not in self._known]
+        if not new:
+            return
+        descriptor = os.open(self._folder / NAMES_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "rb+") as table:
+            table.truncate(table.read().rfind(b"\n") + 1)  # a kill may have left half a line
+            table.seek(0, os.SEEK_END)
+            for row in new:
+                table.write(json.dumps(asdict(row)).encode() + b"\n")
+            table.flush()
+            os.fsync(table.fileno())
+        self._known.update((row.input, row.path) for row in new)
+
+    def _first_number(self, unit: Unit) -> int:
+        """Number of the first still in the first run that met this video; later runs count on from it."""
+        return self._first_numbers.setdefault(
+            unit.video_id, min((file.number for file in unit.files if file.number is not None), default=0)
+        )
+
+    def _hash(self, kind: str, name: str) -> str:
+        return hmac.new(self._salt, f"{kind}\0{name}".encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def open_names(out: Path, settings: CurationSettings) -> Names:
+    """The names of the corpus `out`.
+
+    Raises:
+        UserError: the private folder lies inside the corpus, or the corpus has hashed names and its salt is gone.
+    """
+    if not settings.deidentify:
+        return Names(None)
+    folder = private_folder(out, settings)
+    made_with = out / "journal" / "settings.json"
+    if made_with.is_file() and not (folder / SALT_FILE).is_file():
+        facts = json.loads(made_with.read_text(encoding="utf-8"))
+        if facts.get("salt"):
+            raise UserError(
+                f"the names in corpus {str(out)!r} were hashed with a salt that is not in {str(folder)!r}: bring that "
+                "folder back or set private=, or curate into another OUT"
+            )
+    return Names(folder)
+
+
+def read_names(folder: Path) -> list[NameRow]:
+    """The private table, without a half-written last line; empty when there is none."""
+    path = folder / NAMES_FILE
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [NameRow(**json.loads(line)) for line in lines]
+
+
+def _row(
+    file: SourceFile, shown: SourceFile, ids: tuple[str, str], true_ids: tuple[str, str], first_number: int | None
+) -> NameRow:
+    location = file.url or str(file.location.absolute())
+    return NameRow(shown.input, shown.path, *ids, file.input, file.path, *true_ids, location, first_number)
+
+
+def _read_or_draw(path: Path) -> tuple[bytes, bool]:
+    """The salt, and whether it was drawn just now."""
+    if path.is_file():
+        text = path.read_text(encoding="ascii", errors="replace").strip()
+        try:
+            salt = bytes.fromhex(text)
+        except ValueError:
+            salt = b""
+        if len(salt) != 32:
+            raise UserError(f"{str(path)!r} is no salt: it must hold 64 hex digits; restore it")
+        return salt, False
+    salt = secrets.token_bytes(32)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(salt.hex() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    return salt, True
