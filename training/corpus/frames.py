@@ -18,6 +18,8 @@ from training.corpus.sources import SourceFile, Unit
 FEW_KEYFRAMES = 6  # below this the key frames of a video do not show what is in it
 FEW_FRAMES = 8  # frames looked at instead; each costs decoding up to it
 HELD_FRAMES = 12  # a video of so few samples is decoded once and held; 75 MB at 1080p
+# File extension for OpenCV, and its flag for the quality.
+IMAGE_FORMATS = {"jpeg": (".jpg", cv2.IMWRITE_JPEG_QUALITY), "webp": (".webp", cv2.IMWRITE_WEBP_QUALITY)}
 
 
 @dataclass(frozen=True)
@@ -200,9 +202,10 @@ def read_still(path: Path) -> np.ndarray | Missing:
         return Missing("undecodable", f"pillow: {str(error).splitlines()[0][:200] if str(error) else 'broken image'}")
 
 
-def encode_jpeg(frame: np.ndarray, quality: int) -> bytes:
-    """JPEG of a uint8 (H, W, 3) RGB frame, without any metadata."""
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+def encode_image(frame: np.ndarray, image_format: str, quality: int) -> bytes:
+    """A uint8 (H, W, 3) RGB frame as "jpeg" or "webp" of quality 1 to 100, without any metadata."""
+    extension, flag = IMAGE_FORMATS[image_format]
+    done, data = cv2.imencode(extension, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [flag, quality])
     if not done:
         raise ValueError(f"OpenCV cannot encode a frame of shape {frame.shape}")
     return data.tobytes()

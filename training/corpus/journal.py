@@ -34,7 +34,7 @@ from training.corpus.manifest import (
 )
 from training.corpus.settings import CurationSettings, fixed_settings
 from training.corpus.shards import open_shard, shard_name
-from training.corpus.unit import FileRecord, load_unit, staged_jpegs
+from training.corpus.unit import FileRecord, load_unit, staged_images
 from training.errors import UserError
 
 FILE_SCHEMA = pa.schema(
@@ -161,7 +161,7 @@ class Journal:
                     clip = item.clip
                     rows = (
                         {
-                            "image": jpeg,
+                            "image": image,
                             "clip_id": clip.clip_id,
                             "video_id": clip.video_id,
                             "case_id": clip.case_id,
@@ -173,7 +173,7 @@ class Journal:
                             "luma": frame.luma,
                             "sharpness": frame.sharpness,
                         }
-                        for jpeg, frame in zip(staged_jpegs(folder, item), item.frames, strict=True)
+                        for image, frame in zip(staged_images(folder, item), item.frames, strict=True)
                     )
                     done.append(replace(clip, shard=name, shard_row=shard.add(rows, clip.num_frames)))
             number += 1

@@ -22,7 +22,8 @@ class CurationSettings:
 
     fps: float = 1.0  # samples per second of video; the usual rate of surgical pretraining corpora
     short_side: int = 256  # pixels of a stored frame, never enlarged; room for 224-pixel crops at about 20 kB a frame
-    jpeg_quality: int = 95  # 1-100; no visible loss, a quarter of the bytes of PNG
+    image_format: str = "jpeg"  # jpeg | webp; WebP is smaller at equal quality, JPEG decodes faster
+    image_quality: int = 95  # 1-100; as JPEG no visible loss, a quarter of the bytes of PNG
     clip_frames: int = 16  # longest clip; 16 is what video models take and keeps row groups small
     # Seconds. Stills further apart in time are clips of their own. For videos never below 1.5 sampling steps.
     max_gap_seconds: float = 2.0
@@ -36,7 +37,7 @@ class CurationSettings:
     procedure: str = ""  # of all files of this run, several joined by ";"; empty: unknown
     robotic: bool | None = None  # null: unknown
     licence: str = "unknown"  # of all files of this run
-    shard_megabytes: float = 256.0  # JPEG bytes per shard; a few hundred MB suit streaming and uploads
+    shard_megabytes: float = 256.0  # image bytes per shard; a few hundred MB suit streaming and uploads
     row_group_frames: int = 32  # rows read at once for one clip; about 0.6 MB
     field_of_view: FieldOfViewSettings = field(default_factory=FieldOfViewSettings)
     filters: FilterSettings = field(default_factory=FilterSettings)
@@ -51,7 +52,7 @@ class CurationSettings:
             "still_fps": (self.still_fps, 1e-3),
             "shard_megabytes": (self.shard_megabytes, 1e-3),
             "row_group_frames": (self.row_group_frames, 1),
-            "jpeg_quality": (self.jpeg_quality, 1),
+            "image_quality": (self.image_quality, 1),
             "field_of_view.frames": (self.field_of_view.frames, 1),
             "decoding.stall_seconds": (self.decoding.stall_seconds, 0.1),
             "decoding.threads": (self.decoding.threads, 0),
@@ -59,8 +60,10 @@ class CurationSettings:
         for key, (value, least) in at_least.items():
             if not value >= least:
                 raise UserError(f"setting {key}={value} is too small: it must be at least {least:g}")
-        if self.jpeg_quality > 100:
-            raise UserError(f"setting jpeg_quality={self.jpeg_quality} is too large: it must be at most 100")
+        if self.image_quality > 100:
+            raise UserError(f"setting image_quality={self.image_quality} is too large: it must be at most 100")
+        if self.image_format not in ("jpeg", "webp"):
+            raise UserError(f"setting image_format={self.image_format!r} is unknown: it must be jpeg or webp")
         if not 0 <= self.held_out_fraction < 1:
             raise UserError(f"setting held_out_fraction={self.held_out_fraction} must be from 0 to below 1")
         _check_pattern("still_pattern", self.still_pattern, "frame")

@@ -63,7 +63,7 @@ class ShardWriter:
 
     Attributes:
         num_rows: frames so far.
-        num_bytes: JPEG bytes so far.
+        num_bytes: image bytes so far.
     """
 
     def __init__(self, writer: pq.ParquetWriter, row_group_frames: int) -> None:
@@ -77,7 +77,7 @@ class ShardWriter:
         """Add one clip; returns its first row.
 
         Args:
-            frames: one dictionary per frame with the columns of the shard, `image` as JPEG bytes.
+            frames: one dictionary per frame with the columns of the shard, `image` as JPEG or WebP bytes.
             num_frames: how many there are.
         """
         first = self.num_rows

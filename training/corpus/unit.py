@@ -1,7 +1,7 @@
 """The curation of one unit: decode, crop, score, decide, encode; the outcome waits in a folder of its own.
 
 The folder appears under its final name in one rename, so a unit is either finished or not there. It holds `frames.bin`
-(JPEGs one after the other) and `unit.json` (what they are, and what was dropped).
+(JPEG or WebP images one after the other) and `unit.json` (what they are, and what was dropped).
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from training.corpus.frames import (
     FrameStream,
     Missing,
     UnusableSourceError,
-    encode_jpeg,
+    encode_image,
     file_sha256,
     fit_short_side,
     open_frames,
@@ -84,7 +84,7 @@ class StagedUnit:
 
     @property
     def num_bytes(self) -> int:
-        """JPEG bytes of the kept frames."""
+        """Image bytes of the kept frames."""
         return sum(frame.length for clip in self.clips for frame in clip.frames)
 
 
@@ -159,8 +159,8 @@ def load_unit(folder: Path) -> StagedUnit:
     return StagedUnit([FileRecord(**item) for item in plain["files"]], clips, [Drop(**item) for item in plain["drops"]])
 
 
-def staged_jpegs(folder: Path, clip: StagedClip) -> Iterator[bytes]:
-    """The JPEGs of one staged clip, in order."""
+def staged_images(folder: Path, clip: StagedClip) -> Iterator[bytes]:
+    """The images of one staged clip, in order."""
     with (folder / "frames.bin").open("rb") as spool:
         for frame in clip.frames:
             spool.seek(frame.offset)
@@ -217,7 +217,7 @@ def _failed(
 def _encode(
     unit: Unit, stream: FrameStream, settings: CurationSettings, write: Callable[[bytes], int], advance: Advance
 ) -> tuple[list[_Encoded | None], list[Verdict | None]]:
-    """Write the JPEG of every sample and decide which stay: one entry per sample in both lists."""
+    """Write the image of every sample and decide which stay: one entry per sample in both lists."""
     boxes = _crop_boxes(stream, settings, 80.0 if unit.sequence else 100.0)
     filters = FilterPass(settings.filters)
     encoded: list[_Encoded | None] = []
@@ -235,12 +235,12 @@ def _encode(
         stored = fit_short_side(crop(frame, box), settings.short_side)
         picture = Picture(stored, sample.timestamp)
         filters.add(picture)
-        jpeg = encode_jpeg(stored, settings.jpeg_quality)
-        write(jpeg)
+        image = encode_image(stored, settings.image_format, settings.image_quality)
+        write(image)
         facts = (picture.phash, picture.luma, picture.sharpness)
-        encoded.append(_Encoded(offset, len(jpeg), stored.shape[1], stored.shape[0], box, *facts))
+        encoded.append(_Encoded(offset, len(image), stored.shape[1], stored.shape[0], box, *facts))
         missing.append(None)
-        offset += len(jpeg)
+        offset += len(image)
     return encoded, filters.verdicts([sample.timestamp for sample in stream.samples], missing)
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from training.corpus.decoder_process import DecoderProcess
-from training.corpus.frames import Missing, UnusableSourceError, encode_jpeg, fit_short_side, open_frames, read_still
+from training.corpus.frames import Missing, UnusableSourceError, encode_image, fit_short_side, open_frames, read_still
 from training.corpus.sources import SourceFile, Unit
 
 
@@ -41,7 +41,7 @@ def test_read_still_is_upright_rgb_without_alpha(tmp_path):
 
 
 def test_read_still_says_why_not(tmp_path, scene):
-    jpeg = encode_jpeg(scene(1), 95)
+    jpeg = encode_image(scene(1), "jpeg", 95)
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("no picture")
     (tmp_path / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
@@ -67,7 +67,7 @@ def test_read_still_without_permission(tmp_path, scene, write_still, monkeypatch
 
 
 def test_stored_jpegs_carry_no_metadata(scene):
-    data = encode_jpeg(scene(1), 95)
+    data = encode_image(scene(1), "jpeg", 95)
     markers = {bytes(data[i : i + 2]) for i in range(len(data) - 1) if data[i] == 0xFF and 0xE1 <= data[i + 1] <= 0xEF}
     assert markers == set()  # no APP1 (EXIF, XMP) nor any other application segment but JFIF
     assert b"Exif" not in data

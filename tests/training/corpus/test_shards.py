@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from training.corpus.frames import encode_jpeg
+from training.corpus.frames import encode_image
 from training.corpus.shards import SHARD_SCHEMA, ShardFile, open_shard
 
 
@@ -52,10 +52,11 @@ def test_row_groups_hold_whole_clips_where_they_fit(tmp_path):
     assert group.nbytes >= 4 * len(b"k4jpeg")
 
 
-def test_datasets_decodes_the_images(tmp_path, scene):
-    jpeg = encode_jpeg(scene(1), 95)
+@pytest.mark.parametrize("image_format", ["jpeg", "webp"])
+def test_datasets_decodes_the_images(tmp_path, scene, image_format):
+    image = encode_image(scene(1), image_format, 95)
     with open_shard(tmp_path / "s.parquet", 8) as shard:
-        shard.add(rows("k", 3, jpeg), 3)
+        shard.add(rows("k", 3, image), 3)
     cache = str(tmp_path / "cache")
     data = datasets.load_dataset("parquet", data_files=str(tmp_path / "s.parquet"), split="train", cache_dir=cache)
     assert isinstance(data.features["image"], datasets.Image)
