@@ -14,12 +14,20 @@ class Agreement:
     cosine: mean over tokens of the cosine between prediction and target, both centred on the calibration mean.
     error, constant_error: squared error (dense) or squared angle in rad² (summary) of the prediction and of the best
         constant predictor of the calibration set; their sums give explained variance 1 - Σ error / Σ constant_error.
+    counted: bool `(B,)`, images with a valid token; the others are 0 in every column. `None`: all count.
     """
 
     loss: Tensor
     cosine: Tensor
     error: Tensor
     constant_error: Tensor
+    counted: Tensor | None = None
+
+    def mean_loss(self) -> Tensor:
+        """Mean loss of the images that count; 0 when none does."""
+        if self.counted is None:
+            return self.loss.mean()
+        return self.loss.sum() / self.counted.sum().clamp(min=1)
 
 
 class AgreementMeter:
@@ -33,7 +41,8 @@ class AgreementMeter:
         """Add one batch for `teacher` and `tokens` ("summary" or "dense")."""
         columns = (agreement.loss, agreement.cosine, agreement.error, agreement.constant_error)
         # float64, because a window adds thousands of numbers and the sums are subtracted later.
-        values = torch.stack([torch.ones_like(agreement.loss), *columns]).detach().double().sum(dim=1)
+        ones = torch.ones_like(agreement.loss) if agreement.counted is None else agreement.counted
+        values = torch.stack([ones.to(agreement.loss.dtype), *columns]).detach().double().sum(dim=1)
         key = (teacher, tokens)
         self._sums[key] = self._sums[key] + values if key in self._sums else values
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from training.checkpointing import save_checkpoint
 from training.diagnostics import AgreementMeter, format_rows
 from training.errors import UserError
+from training.loader import ViewBatch
 from training.objectives.distillation import DistillationObjective
 from training.run_folder import RunFolder
 from training.settings import PretrainConfig
@@ -30,7 +31,7 @@ class Hooks:
         run: where logs and checkpoints go.
         objective: the unwrapped objective with the student inside.
         optimizer: its optimiser, for checkpoints.
-        held_out: views of held-out frames, float32 `(N, 3, V, V)` in [0, 1].
+        held_out: views of held-out frames.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Hooks:
         run: RunFolder,
         objective: DistillationObjective,
         optimizer: Optimizer,
-        held_out: Tensor,
+        held_out: ViewBatch,
     ) -> None:
         self.config, self.accelerator, self.run = config, accelerator, run
         self.objective, self.optimizer, self.held_out = objective, optimizer, held_out
@@ -132,13 +133,14 @@ class Hooks:
         started = time.perf_counter()
         meter = AgreementMeter()
         self.objective.student.eval()
-        chunks = self.held_out.split(self.config.batch_size * self.config.data.frames_per_clip)
+        size = self.config.batch_size * self.config.data.frames_per_clip
+        chunks = [ViewBatch(*parts) for parts in zip(*(part.split(size) for part in self.held_out), strict=True)]
         for number, chunk in enumerate(chunks):
-            images = chunk.to(self.accelerator.device)
+            images, valid = chunk.images.to(self.accelerator.device), chunk.masked(self.accelerator.device)
             if number == len(self._held_out_targets):
                 # Teachers are frozen and these frames never change: ask once.
                 self._held_out_targets.append(self.objective.targets(images))
-            self.objective(images, self._held_out_targets[number], meter)
+            self.objective(images, self._held_out_targets[number], meter, valid)
         self.objective.student.train()
         rows = meter.rows()
         self._write(step, "held_out", rows, [])

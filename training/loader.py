@@ -1,4 +1,8 @@
-"""Which frames come next: a pure function of (seed, epoch, position, rank, world size); resuming needs one number."""
+"""Which frames come next: a pure function of (seed, epoch, position, rank, world size); resuming needs one number.
+
+The same function serves local folders, fsspec URLs and the Hub. There is no shuffle buffer on purpose: what is in it
+would be lost when a run is resumed. `BlockShuffle` mixes as widely and reads as sequentially.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -7,19 +11,21 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from training.corpus import Clip, Corpus
+from training.corpus import Corpus
 from training.errors import UserError
-from training.views import ViewConfig, training_view, whole_view
+from training.sampling import BlockShuffle, Groups, Part, epoch_offset
+from training.views import View, ViewConfig, all_valid, training_view, whole_mask, whole_view
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where the frames come from and how they are grouped."""
 
-    corpus: str = "???"  # folder written by training.curate
+    corpus: str = "???"  # folder written by training.curate, fsspec URL, or hf://datasets/ORG/NAME[@revision]
     frames_per_clip: int = 2  # frames of one clip that share a view; 1 draws every frame alone
+    clip_stride: int = 0  # stored frames from one frame of a group to the next; 0 spreads the group over its clip
     shuffle_block: int = 64  # neighbouring groups kept together on disk reads; larger reads more sequentially
     shuffle_window: int = 32  # blocks mixed with each other; window * block groups are shuffled as one
     views_per_frame: int = 0  # 0 draws new views every epoch; K repeats K fixed ones, whose targets are remembered
@@ -33,99 +39,90 @@ class DataConfig:
         for name in ("frames_per_clip", "shuffle_block", "shuffle_window", "held_out_frames"):
             if getattr(self, name) < 1:
                 raise UserError(f"data.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("workers", "views_per_frame", "target_memory_gb"):
+        for name in ("workers", "views_per_frame", "target_memory_gb", "clip_stride"):
             if getattr(self, name) < 0:
                 raise UserError(f"data.{name} must not be negative, got {getattr(self, name)}")
 
 
-@dataclass(frozen=True)
-class FrameRef:
-    """One frame of the corpus: which clip of the list, and which of its frames."""
-
-    clip: int
-    position: int
-
-
-def all_frames(clips: Sequence[Clip]) -> list[FrameRef]:
-    """Every frame of every clip, in order."""
-    return [FrameRef(number, position) for number, clip in enumerate(clips) for position in range(clip.num_frames)]
-
-
-def group_frames(clips: Sequence[Clip], frames_per_clip: int) -> list[tuple[FrameRef, ...]]:
-    """Cut clips into groups of exactly `frames_per_clip` frames: every batch has one shape and no frame is lost.
-
-    A clip of n frames gives n // k groups whose frames are spread over it; what is left of several clips is packed
-    together (such frames get views of their own); the last group is filled up from the beginning.
-    """
-    groups: list[tuple[FrameRef, ...]] = []
-    rest: list[FrameRef] = []
-    for number, clip in enumerate(clips):
-        count = clip.num_frames // frames_per_clip
-        for start in range(count):
-            groups.append(tuple(FrameRef(number, start + count * i) for i in range(frames_per_clip)))
-        rest += [FrameRef(number, position) for position in range(count * frames_per_clip, clip.num_frames)]
-    if missing := -len(rest) % frames_per_clip:
-        frames = all_frames(clips)
-        rest += [frames[i % len(frames)] for i in range(missing)]
-    groups += [tuple(rest[i : i + frames_per_clip]) for i in range(0, len(rest), frames_per_clip)]
-    return groups
-
-
-def epoch_order(count: int, seed: int, epoch: int, block: int, window: int) -> np.ndarray:
-    """Block shuffle: a permutation of `range(count)`, int64, that is a pure function of its arguments.
-
-    Blocks of `block` neighbours are permuted, then the items inside each window of `window` blocks: nearly as random as
-    a full shuffle, while a reader touches only a window's worth of neighbouring rows at a time.
-    """
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
-    blocks = [np.arange(start, min(start + block, count)) for start in range(0, count, block)]
-    order = generator.permutation(len(blocks))
-    parts = []
-    for start in range(0, len(blocks), window):
-        items = np.concatenate([blocks[i] for i in order[start : start + window]])
-        parts.append(generator.permutation(items))
-    return np.concatenate(parts)
-
-
 class ViewBatch(NamedTuple):
-    """Views in [0, 1], float32 `(B, 3, V, V)`, and the number of each, int64 `(B,)`: equal numbers, equal views."""
+    """Views of frames. Equal numbers, equal views."""
 
-    images: Tensor
-    numbers: Tensor
+    images: Tensor  # float32 (B, 3, V, V) in [0, 1]
+    numbers: Tensor  # int64 (B,)
+    valid: Tensor  # bool (B, V, V): the pixels that count; all True where a clip has no mask
+
+    def masked(self, device: torch.device | str = "cpu") -> Tensor | None:
+        """`valid` on a device, or `None` when every pixel counts: then nothing is sent, and nobody need look again."""
+        return None if bool(self.valid.all()) else self.valid.to(device)
 
 
 class TrainingViews(Dataset):
-    """Sample number -> the views of one group of frames, epoch after epoch."""
+    """Sample number -> the views of one group of frames, epoch after epoch.
+
+    Which frames a sample holds, and what their views look like, is a pure function of the sample number and the
+    settings. See `Groups` for the groups and the weights, `BlockShuffle` for their order.
+    """
 
     def __init__(self, corpus: Corpus, config: DataConfig, size: int, seed: int) -> None:
         self.corpus, self.config, self.size, self.seed = corpus, config, size, seed
         self.clips = corpus.clips("train")
-        if not self.clips:
+        segments = corpus.segments("train")
+        if not segments.num_frames:
             raise UserError("the corpus has no clip in its train split: curate more cases, or lower held_out_fraction")
-        self.groups = group_frames(self.clips, config.frames_per_clip)
-        self._order: tuple[int, np.ndarray] | None = None
+        self.groups = Groups(segments, config.frames_per_clip, config.clip_stride)
+        if not self.groups.draws:
+            raise UserError(
+                "the weights of the train split are so small that an epoch has no frame: raise them in the manifest"
+            )
+        self._order: tuple[int, BlockShuffle] | None = None
 
-    def _locate(self, sample: int) -> tuple[int, int]:
-        """Epoch and group number of a sample."""
-        epoch, position = divmod(sample, len(self.groups))
+    def _draw(self, sample: int) -> tuple[int, int]:
+        """Epoch of a sample, and which of the epoch's groups it is."""
+        epoch, place = divmod(sample, self.groups.draws)
         if self._order is None or self._order[0] != epoch:
             block, window = self.config.shuffle_block, self.config.shuffle_window
-            self._order = (epoch, epoch_order(len(self.groups), self.seed, epoch, block, window))
-        return epoch, int(self._order[1][position])
+            self._order = (epoch, BlockShuffle(self.groups.draws, self.seed, epoch, block, window))
+        return epoch, self._order[1][place]
+
+    def parts(self, sample: int) -> list[Part]:
+        """The frames of a sample."""
+        epoch, number = self._draw(sample)
+        return self.groups.draw(number, epoch_offset(self.seed, epoch))
 
     def __getitem__(self, sample: int) -> ViewBatch:
-        epoch, number = self._locate(sample)
-        # Which of its views a group shows: a new one each epoch, or one of K in turn.
-        turn = epoch % self.config.views_per_frame if self.config.views_per_frame else epoch
-        group = self.groups[number]
-        views: list[Tensor] = []
-        for clip in dict.fromkeys(ref.clip for ref in group):
-            frames = self.corpus.read(self.clips[clip], [ref.position for ref in group if ref.clip == clip])
-            state = np.random.SeedSequence([self.seed, turn, number, clip]).generate_state(1, np.uint64)
+        epoch, number = self._draw(sample)
+        views: list[View] = []
+        numbers: list[int] = []
+        for part in self.groups.draw(number, epoch_offset(self.seed, epoch)):
+            if fixed := self.config.views_per_frame:  # one of K views in turn, that of these frames whoever draws them
+                turn, first = epoch % fixed, part.frames[0]
+                numbers += [turn * self.groups.num_frames + frame for frame in part.frames]
+            else:  # a new view for every draw
+                turn, first = epoch, number * self.groups.size + part.slot
+                start = epoch * self.groups.draws * self.groups.size + first
+                numbers += range(start, start + len(part.positions))
+            state = np.random.SeedSequence([self.seed, turn, first, 2]).generate_state(1, np.uint64)
             generator = torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
-            views.append(training_view(frames, self.size, self.config.views, generator))
-        first = (turn * len(self.groups) + number) * len(group)
-        return ViewBatch(torch.cat(views), torch.arange(first, first + len(group)))
+            clip = self.clips[part.clip]
+            frames, mask = self.corpus.read(clip, part.positions), self.corpus.mask(clip)
+            views.append(training_view(frames, self.size, self.config.views, generator, mask))
+        images, valid = zip(*views, strict=True)
+        return ViewBatch(torch.cat(images), torch.tensor(numbers), _join_valid(valid))
+
+
+class _Batches(Sampler[range]):
+    """Sample numbers of each step of one rank."""
+
+    def __init__(self, first_step: int, steps: int, size: int, rank: int, world_size: int) -> None:
+        self._steps, self._size, self._rank, self._world_size = range(first_step, steps), size, rank, world_size
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[range]:
+        for step in self._steps:
+            first = (step * self._world_size + self._rank) * self._size
+            yield range(first, first + self._size)
 
 
 def training_batches(
@@ -133,15 +130,12 @@ def training_batches(
 ) -> Iterator[ViewBatch]:
     """Batches of steps `first_step` to `steps - 1` for one rank, each of `groups_per_batch` groups of k frames.
 
-    Step s of rank r takes samples (s * world_size + r) * groups_per_batch onwards, whatever ran before.
+    Step s of rank r takes samples (s * world_size + r) * groups_per_batch onwards, whatever ran before and however many
+    workers run: each makes whole batches, which come back in order.
     """
-    batches = [
-        range((step * world_size + rank) * groups_per_batch, (step * world_size + rank + 1) * groups_per_batch)
-        for step in range(first_step, steps)
-    ]
     loader = DataLoader(
         views,
-        batch_sampler=batches,  # type: ignore[arg-type]
+        batch_sampler=_Batches(first_step, steps, groups_per_batch, rank, world_size),  # type: ignore[arg-type]
         num_workers=views.config.workers,
         collate_fn=_join,
         # Its own generator: starting the iterator would otherwise draw from the global one and shift dropout on resume.
@@ -151,18 +145,30 @@ def training_batches(
 
 
 def _join(groups: list[ViewBatch]) -> ViewBatch:
-    return ViewBatch(torch.cat([group.images for group in groups]), torch.cat([group.numbers for group in groups]))
+    images, numbers, valid = zip(*groups, strict=True)
+    return ViewBatch(torch.cat(images), torch.cat(numbers), _join_valid(valid))
 
 
-def held_out_views(corpus: Corpus, count: int, size: int) -> Tensor:
-    """Whole frames of held-out cases, spread evenly over clips and time: float32 `(N, 3, size, size)`, N <= count.
+def _join_valid(parts: Sequence[Tensor]) -> Tensor:
+    """Masks `(T, V, V)` end to end; the usual case, all valid, is not copied out."""
+    if all(part.stride() == (0, 0, 0) and bool(part[0, 0, 0]) for part in parts):
+        return all_valid(sum(len(part) for part in parts), parts[0].shape[-1])
+    return torch.cat(list(parts))
+
+
+def held_out_views(corpus: Corpus, count: int, size: int) -> ViewBatch:
+    """Whole frames of held-out cases, spread evenly over clips and time, at most `count`, numbered from 0.
 
     Raises:
         UserError: when the corpus holds out no case.
     """
-    clips = corpus.clips("held_out")
-    refs = all_frames(clips)
-    if not refs:
+    clips, segments = corpus.clips("held_out"), corpus.segments("held_out")
+    total = segments.num_frames
+    if not total:
         raise UserError("the corpus has no held-out case: curate at least two cases, or name a folder 'test'")
-    chosen = [refs[i] for i in np.linspace(0, len(refs) - 1, min(count, len(refs))).round().astype(int)]
-    return torch.cat([whole_view(corpus.read(clips[ref.clip], [ref.position]), size) for ref in chosen])
+    images, valid = [], []
+    for number, position in segments.locate(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64)):
+        clip = clips[number]
+        images.append(whole_view(corpus.read(clip, [position]), size))
+        valid.append(whole_mask(corpus.mask(clip), size)[None])
+    return ViewBatch(torch.cat(images), torch.arange(len(images)), _join_valid(valid))

@@ -53,13 +53,13 @@ def main() -> None:
     model, optimizer = accelerator.prepare(objective, optimizer)
     hooks = Hooks(config, accelerator, run, objective, optimizer, held_out)
     hooks.begin(step, seconds)
-    for images, numbers in training_batches(
+    for batch in training_batches(
         views, step, config.max_steps, config.batch_size, accelerator.process_index, accelerator.num_processes
     ):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config.optimizer, config.schedule_steps, config.frames_per_step)
-        images = images.to(accelerator.device)
-        losses = model(images, targets(images, numbers), hooks.meter)
+        images, valid = batch.images.to(accelerator.device), batch.masked(accelerator.device)
+        losses = model(images, targets(images, batch.numbers), hooks.meter, valid)
         loss = torch.stack(list(losses.values())).sum()
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm or float("inf"))
@@ -125,27 +125,31 @@ def calibrate(
     count = -(-config.distillation.calibration_frames // (config.batch_size * config.data.frames_per_clip))
     batches = training_batches(views, 0, count, config.batch_size, rank=0, world_size=1)
     bar = tqdm(batches, "calibrating", total=count, unit="batch", disable=not accelerator.is_main_process)
-    objective.calibrate(targets(batch.images.to(accelerator.device), batch.numbers) for batch in bar)
+    for batch in bar:
+        images, valid = batch.images.to(accelerator.device), batch.masked(accelerator.device)
+        objective.observe(targets(images, batch.numbers), valid)
+    objective.freeze()
 
 
 def print_banner(
     config: PretrainConfig, accelerator: Accelerator, objective: DistillationObjective, views: TrainingViews
 ) -> None:
     """What is about to run, before step 0."""
-    clips, frames = len(views.clips), sum(clip.num_frames for clip in views.clips)
-    short = sum(clip.num_frames < config.data.frames_per_clip for clip in views.clips) / clips
+    counts, groups = views.corpus.count("train"), views.groups
+    drawn = groups.draws * groups.size
     lines = [
         f"student   zen-{config.student.size}, {count_parameters(objective.student) / 1e6:.1f} M parameters, "
         f"{config.student.image_size} px; heads {count_parameters(objective.branches) / 1e6:.1f} M",
-        f"corpus    {frames} training frames in {clips} clips, {len({clip.case_id for clip in views.clips})} cases"
-        + (f"; {short:.0%} of the clips are shorter than frames_per_clip and are mixed" if short else ""),
+        f"corpus    {counts.frames} training frames in {counts.clips} clips, {counts.cases} cases; "
+        f"an epoch draws {drawn}"
+        + (f", {groups.packed_share:.0%} of them alone, left over by their clips" if groups.packed_share else ""),
         *(
             f"teacher   {name}: {plan.input_size[0]}x{plan.input_size[1]} px, grid {plan.grid[0]}x{plan.grid[1]}, "
             + ", ".join(f"{tokens} x{weight:g}" for tokens, weight in plan.weights.items())
             for name, plan in objective.plans.items()
         ),
         f"steps     {config.max_steps} x {config.frames_per_step} frames, "
-        f"{config.max_steps * config.frames_per_step / frames:.1f} epochs, on {accelerator.device}"
+        f"{config.max_steps * config.frames_per_step / drawn:.1f} epochs, on {accelerator.device}"
         + (f" with {torch.get_num_threads()} of {os.cpu_count()} threads" if accelerator.device.type == "cpu" else ""),
         f"look at   tensorboard --logdir {config.output_dir}",
     ]

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
@@ -38,6 +40,28 @@ class ViewConfig:
                 raise UserError(f"views.{name} must lie in [0, {limit:g}], got {getattr(self, name)}")
 
 
+class View(NamedTuple):
+    """A view of a clip: images float32 `(T, 3, V, V)` in [0, 1], and which of their pixels count, bool `(T, V, V)`."""
+
+    images: Tensor
+    valid: Tensor
+
+
+def all_valid(count: int, size: int) -> Tensor:
+    """True for every pixel of `count` views, bool `(count, size, size)`: one byte, shown everywhere."""
+    return torch.ones((), dtype=torch.bool).expand(count, size, size)
+
+
+def resize_mask(mask: Tensor, size: int) -> Tensor:
+    """A mask, bool `(H, W)`, on the pixels of a view, bool `(size, size)`.
+
+    A pixel is valid when at least half of the area it shows is. Area, not nearest: nearest would lose lettering that is
+    thinner than the step between the pixels it looks at, while the antialiased picture still shows it.
+    """
+    shares = F.interpolate(mask[None, None].float(), size=(size, size), mode="area")
+    return shares[0, 0] >= 0.5
+
+
 def to_tensor(frames: Sequence[np.ndarray]) -> Tensor:
     """Frames of one size, uint8 `(H, W, 3)` each, as one uint8 tensor `(T, 3, H, W)`."""
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
@@ -49,17 +73,26 @@ def whole_view(frames: Sequence[np.ndarray], size: int) -> Tensor:
     return resized.float() / 255
 
 
-def training_view(frames: Sequence[np.ndarray], size: int, config: ViewConfig, generator: torch.Generator) -> Tensor:
+def whole_mask(mask: np.ndarray | None, size: int) -> Tensor:
+    """The valid pixels of a whole view, bool `(size, size)`, for a mask bool `(H, W)`; `None` calls all valid."""
+    return all_valid(1, size)[0] if mask is None else resize_mask(torch.tensor(mask), size)
+
+
+def training_view(
+    frames: Sequence[np.ndarray],
+    size: int,
+    config: ViewConfig,
+    generator: torch.Generator,
+    mask: np.ndarray | None = None,
+) -> View:
     """One random view of a clip: every frame gets the same crop, flip and color change.
 
     Args:
         frames: T frames of one clip and one size, uint8 `(H, W, 3)`.
         size: side of the square view in pixels.
         config: the ranges to draw from.
-        generator: the only source of randomness, so that equal generators give equal views.
-
-    Returns:
-        float32 `(T, 3, size, size)` in [0, 1].
+        generator: the only source of randomness, so that equal generators give equal views. A mask draws nothing.
+        mask: valid pixels of the frames, bool `(H, W)`; it is cropped, flipped and resized with them. `None`: all.
     """
 
     def uniform(low: float, high: float) -> float:
@@ -70,7 +103,8 @@ def training_view(frames: Sequence[np.ndarray], size: int, config: ViewConfig, g
     view = transforms.resized_crop(
         images, top, left, height, width, [size, size], InterpolationMode.BICUBIC, antialias=True
     )
-    if uniform(0, 1) < config.horizontal_flip:
+    flipped = uniform(0, 1) < config.horizontal_flip
+    if flipped:
         view = transforms.horizontal_flip(view)
     view = view.float() / 255
     # Every factor is drawn, also the unused ones, so that switching one off leaves the other draws as they were.
@@ -88,7 +122,11 @@ def training_view(frames: Sequence[np.ndarray], size: int, config: ViewConfig, g
         view = transforms.adjust_saturation(view, saturation)
     if config.hue:
         view = transforms.adjust_hue(view, hue)
-    return view
+    if mask is None:
+        return View(view, all_valid(len(frames), size))
+    valid = resize_mask(torch.tensor(mask[top : top + height, left : left + width]), size)
+    valid = valid.flip(-1) if flipped else valid
+    return View(view, valid.expand(len(frames), size, size))
 
 
 def _crop_box(

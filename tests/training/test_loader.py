@@ -1,19 +1,18 @@
+import dataclasses
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from training.corpus import Corpus
+from training.corpus.masks import Mask, make_mask
+from training.corpus.segments import LeftOut, Segments, cut_segments
 from training.errors import UserError
-from training.loader import (
-    DataConfig,
-    FrameRef,
-    TrainingViews,
-    epoch_order,
-    group_frames,
-    held_out_views,
-    training_batches,
-)
+from training.loader import DataConfig, TrainingViews, ViewBatch, held_out_views, training_batches
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,19 @@ class FakeClip:
 class FakeCorpus:
     """Clips whose frames are one flat color that tells clip and position."""
 
-    def __init__(self, train: list[int], held_out: list[int]) -> None:
+    def __init__(self, train: list[int], held_out: list[int], weights: list[float] | None = None) -> None:
         self.lengths = {"train": train, "held_out": held_out}
+        self.weights = {"train": weights or [1.0] * len(train), "held_out": [1.0] * len(held_out)}
 
     def clips(self, split: str) -> list[FakeClip]:
         return [FakeClip(number, length) for number, length in enumerate(self.lengths[split])]
+
+    def segments(self, split: str) -> Segments:
+        nothing = LeftOut(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        return cut_segments(np.array(self.lengths[split], int), np.array(self.weights[split]), nothing)
+
+    def mask(self, clip: FakeClip) -> None:
+        return None
 
     def read(self, clip: FakeClip, positions: list[int]) -> list[np.ndarray]:
         return [np.full((24, 32, 3), 10 * clip.number + position, np.uint8) for position in positions]
@@ -46,65 +53,33 @@ def identities(batch: torch.Tensor) -> list[int]:
     return [round(float(view.mean()) * 255) for view in batch]
 
 
-def test_groups_have_one_size_and_lose_no_frame() -> None:
-    clips = FakeCorpus([5, 1, 2, 4], []).clips("train")
-    groups = group_frames(clips, 2)
-    assert {len(group) for group in groups} == {2}
-    flat = [ref for group in groups for ref in group]
-    assert set(flat) == {FrameRef(clip.number, position) for clip in clips for position in range(clip.num_frames)}
-    assert len(flat) == 12
-    # A clip's own group is spread over the clip.
-    assert groups[0] == (FrameRef(0, 0), FrameRef(0, 2))
-
-
-def test_odd_rest_is_filled_from_the_beginning() -> None:
-    groups = group_frames(FakeCorpus([2, 1], []).clips("train"), 2)
-    assert groups[-1] == (FrameRef(1, 0), FrameRef(0, 0))
-
-
-@pytest.mark.parametrize("count", [1, 7, 64, 257])
-def test_epoch_order_is_a_repeatable_permutation(count: int) -> None:
-    order = epoch_order(count, seed=3, epoch=2, block=4, window=3)
-    assert sorted(order) == list(range(count))
-    assert np.array_equal(order, epoch_order(count, seed=3, epoch=2, block=4, window=3))
-
-
-def test_epochs_and_seeds_differ() -> None:
-    first = epoch_order(100, 0, 0, 8, 4)
-    assert not np.array_equal(first, epoch_order(100, 0, 1, 8, 4))
-    assert not np.array_equal(first, epoch_order(100, 1, 0, 8, 4))
-
-
-def test_a_window_stays_among_its_blocks() -> None:
-    order = epoch_order(160, 0, 0, block=10, window=2)
-    for start in range(0, 160, 20):
-        assert len({int(i) // 10 for i in order[start : start + 20]}) == 2
-
-
 def test_an_epoch_shows_every_frame_once() -> None:
     views = TrainingViews(FakeCorpus([4, 6, 2], []), plain_config(), size=16, seed=1)
     seen = [i for batch in training_batches(views, 0, 3, 2, 0, 1) for i in identities(batch.images)]
     assert sorted(seen) == sorted(10 * c + p for c, n in enumerate([4, 6, 2]) for p in range(n))
 
 
-def test_resuming_continues_the_same_sequence_with_and_without_workers() -> None:
-    corpus = FakeCorpus([4, 6, 2, 3], [])
-    whole = list(training_batches(TrainingViews(corpus, plain_config(), 16, 1), 0, 9, 2, 0, 1))
-    resumed = list(training_batches(TrainingViews(corpus, plain_config(), 16, 1), 4, 9, 2, 0, 1))
-    workers = list(training_batches(TrainingViews(corpus, plain_config(workers=1), 16, 1), 4, 9, 2, 0, 1))
-    assert len(resumed) == 5
-    for a, b, c in zip(whole[4:], resumed, workers, strict=True):
-        assert torch.equal(a.images, b.images)
-        assert torch.equal(a.images, c.images)
-        assert torch.equal(a.numbers, b.numbers)
-
-
-def test_two_ranks_share_what_one_rank_of_twice_the_batch_sees() -> None:
-    views = TrainingViews(FakeCorpus([8, 8], []), plain_config(), 16, 1)
-    both = [list(training_batches(views, 0, 3, 2, rank, 2)) for rank in (0, 1)]
-    one = list(training_batches(views, 0, 3, 4, 0, 1))
-    for step in range(3):
-        assert torch.equal(torch.cat([both[0][step].images, both[1][step].images]), one[step].images)
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_any_split_by_rank_and_worker_gives_one_sequence(
+    write_corpus: Callable[..., Path], tmp_path: Path, workers: int, ranks: int
+) -> None:
+    lengths = [5, 9, 2, 3, 8, 1]
+    clips = [
+        {"num_frames": length, "weight": weight} for length, weight in zip(lengths, [1, 2, 1, 0.5, 1, 1], strict=True)
+    ]
+    folder = write_corpus(tmp_path / "corpus", clips)
+    plain = TrainingViews(Corpus.open(folder), plain_config(), 16, 1)
+    wanted = list(training_batches(plain, 0, 12, 4, 0, 1))  # more than two epochs
+    views = TrainingViews(Corpus.open(folder), plain_config(workers=workers), 16, 1)
+    first = [list(itertools.islice(training_batches(views, 0, 12, 4 // ranks, r, ranks), 5)) for r in range(ranks)]
+    # Killed after step 5: a new process opens everything anew and knows one number.
+    views = TrainingViews(Corpus.open(folder), plain_config(workers=workers), 16, 1)
+    later = [list(training_batches(views, 5, 12, 4 // ranks, r, ranks)) for r in range(ranks)]
+    for step, batch in enumerate(wanted):
+        parts = [(first[r] + later[r])[step] for r in range(ranks)]
+        assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
+        assert torch.equal(torch.cat([part.numbers for part in parts]), batch.numbers)
 
 
 def test_drawing_batches_leaves_the_global_generator_alone() -> None:
@@ -146,8 +121,10 @@ def test_new_views_every_epoch_have_new_numbers() -> None:
 
 def test_held_out_views_spread_over_clips() -> None:
     corpus = FakeCorpus([1], [4, 4])
-    assert identities(held_out_views(corpus, 4, 16)) == [0, 2, 11, 13]
-    assert held_out_views(corpus, 100, 16).shape == (8, 3, 16, 16)
+    chosen = held_out_views(corpus, 4, 16)
+    assert identities(chosen.images) == [0, 2, 11, 13]
+    assert chosen.masked() is None
+    assert held_out_views(corpus, 100, 16).images.shape == (8, 3, 16, 16)
 
 
 def test_missing_splits_are_one_sentence() -> None:
@@ -155,5 +132,75 @@ def test_missing_splits_are_one_sentence() -> None:
         TrainingViews(FakeCorpus([], [1]), plain_config(), 16, 0)
     with pytest.raises(UserError, match="the corpus has no held-out case"):
         held_out_views(FakeCorpus([1], []), 4, 16)
+    with pytest.raises(UserError, match="the weights of the train split are so small that an epoch has no frame"):
+        TrainingViews(FakeCorpus([4], [1], [0.01]), plain_config(), 16, 0)
+    with pytest.raises(UserError, match=r"data\.clip_stride must not be negative, got -1"):
+        DataConfig(clip_stride=-1)
     with pytest.raises(UserError, match=r"data\.frames_per_clip must be at least 1, got 0"):
         DataConfig(frames_per_clip=0)
+
+
+def test_weights_and_duplicates_reach_the_batches(
+    write_corpus: Callable[..., Path], write_duplicates: Callable[..., None], tmp_path: Path
+) -> None:
+    clips = [{"num_frames": 4, "weight": 2.0}, {"num_frames": 4, "split": "held_out"}, {"num_frames": 4, "weight": 0.0}]
+    folder = write_corpus(tmp_path / "corpus", [*clips, {"num_frames": 4}])
+    write_duplicates(folder, [("clip3", 1, False), ("clip3", 2, True), ("clip1", 0, False)])
+    views = TrainingViews(Corpus.open(folder), plain_config(frames_per_clip=1), 16, 0)
+    parts = [part for sample in range(views.groups.draws) for part in views.parts(sample)]
+    seen = sorted((views.clips[part.clip].clip_id, part.positions[0]) for part in parts)
+    assert seen == [("clip0", p) for p in (0, 0, 1, 1, 2, 2, 3, 3)] + [("clip3", 0), ("clip3", 2), ("clip3", 3)]
+    assert len(held_out_views(Corpus.open(folder), 10, 16).images) == 3
+
+
+def test_neighbouring_frames_at_a_stride() -> None:
+    views = TrainingViews(FakeCorpus([16, 16], []), plain_config(frames_per_clip=4, clip_stride=2), 16, 0)
+    groups = [identities(views[sample].images) for sample in range(views.groups.draws)]
+    assert all(set(np.diff(group).tolist()) == {2} for group in groups)
+    assert len(groups) == 8
+
+
+def halved() -> Mask:
+    """The right half of a 32 x 24 frame counts."""
+    valid = np.zeros((24, 32), bool)
+    valid[:, 16:] = True
+    return make_mask("v", valid)
+
+
+def test_masks_follow_the_view(write_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    mask = halved()
+    clips = [{"num_frames": 2, "mask": mask.mask_id}, {"num_frames": 2}]
+    folder = write_corpus(
+        tmp_path / "corpus", [*clips, {"num_frames": 1, "split": "held_out", "mask": mask.mask_id}], [mask]
+    )
+    whole = dataclasses.replace(plain_config().views, crop_scale=(1.0, 1.0), crop_ratio=(4 / 3, 4 / 3))
+    views = TrainingViews(Corpus.open(folder), plain_config(views=whole), 16, 0)
+    sides = set()
+    for sample in range(20):
+        batch = views[sample]
+        assert batch.valid.shape == (2, 16, 16)
+        if batch.masked() is not None:
+            left, right = bool(batch.valid[:, :, :8].any()), bool(batch.valid[:, :, 8:].any())
+            assert left != right
+            assert int(batch.valid.sum()) == 2 * 16 * 8
+            sides.add(left)
+    assert sides == {False, True}  # flipped with the view
+    held_out = held_out_views(Corpus.open(folder), 4, 16)
+    assert held_out.valid[0, :, 8:].all()
+    assert not held_out.valid[0, :, :8].any()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_without_masks_carry_one_byte(workers: int) -> None:
+    views = TrainingViews(FakeCorpus([8], []), plain_config(workers=workers), 16, 0)
+    [batch] = training_batches(views, 0, 1, 2, 0, 1)
+    assert batch.valid.shape == (4, 16, 16)
+    assert batch.valid.untyped_storage().nbytes() == 1
+    assert batch.masked() is None
+
+
+def test_one_masked_view_makes_a_mask_of_the_batch() -> None:
+    valid = torch.ones(2, 4, 4, dtype=torch.bool)
+    valid[1, 0, 0] = False
+    batch = ViewBatch(torch.zeros(2, 3, 4, 4), torch.arange(2), valid)
+    assert torch.equal(batch.masked(), valid)

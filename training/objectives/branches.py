@@ -31,16 +31,22 @@ class Branch(nn.Module, ABC):
         self.normalizer = FeatureNormalizer(teacher_width, mode)
 
     @abstractmethod
-    def observe(self, target: Tensor) -> None:
-        """Calibrate on a batch of the teacher's tokens."""
+    def observe(self, target: Tensor, valid_mask: Tensor | None = None) -> None:
+        """Calibrate on a batch of the teacher's tokens; `valid_mask` as for `forward`."""
 
     @abstractmethod
     def freeze(self) -> None:
         """End calibration."""
 
     @abstractmethod
-    def forward(self, tokens: Tensor, target: Tensor) -> Agreement:
-        """Compare the student's tokens with the teacher's."""
+    def forward(self, tokens: Tensor, target: Tensor, valid_mask: Tensor | None = None) -> Agreement:
+        """Compare the student's tokens with the teacher's.
+
+        Args:
+            tokens: of the student.
+            target: of the teacher.
+            valid_mask: bool `(B, H*W)` on the teacher's grid, row by row; `None` when every token counts.
+        """
 
 
 class SummaryBranch(Branch):
@@ -52,8 +58,10 @@ class SummaryBranch(Branch):
         self.dispersion = nn.Buffer(torch.zeros(()))
         self._observed: list[Tensor] = []
 
-    def observe(self, target: Tensor) -> None:
+    def observe(self, target: Tensor, valid_mask: Tensor | None = None) -> None:
         """Count summaries `(B, D)` and keep them: `freeze` needs them in the finished normaliser's space."""
+        if valid_mask is not None:
+            target = target[valid_mask.any(dim=1)]
         self.normalizer.update(target)
         self._observed.append(target)
 
@@ -65,32 +73,38 @@ class SummaryBranch(Branch):
         self.dispersion.copy_(angle_between(targets, self.direction.expand_as(targets)).square().mean())
         self._observed = []
 
-    def forward(self, tokens: Tensor, target: Tensor) -> Agreement:
-        """Compare the student's summary `(B, Ws)` with the teacher's `(B, Wt)`."""
+    def forward(self, tokens: Tensor, target: Tensor, valid_mask: Tensor | None = None) -> Agreement:
+        """Compare the student's summary `(B, Ws)` with the teacher's `(B, Wt)`.
+
+        Student and teacher see the same pixels, valid or not, so a summary counts unless its view has no valid token.
+        """
         prediction = self.head(tokens)
         target = self.normalizer(target)
-        loss = angle(prediction, target, dispersion=self.dispersion)
+        counted = None if valid_mask is None else valid_mask.any(dim=1)  # (B, H*W) -> (B,)
+        loss = angle(prediction, target, counted, dispersion=self.dispersion)
         with torch.no_grad():
             constant = angle_between(self.direction.expand_as(target), target).square()
             center = self.normalizer.center()
             cosine = F.cosine_similarity(prediction - center, target - center, dim=-1)
             error = angle_between(prediction, target).square()
-        return Agreement(loss=loss, cosine=cosine, error=error, constant_error=constant)
+            if counted is not None:
+                constant, cosine, error = (part.masked_fill(~counted, 0) for part in (constant, cosine, error))
+        return Agreement(loss=loss, cosine=cosine, error=error, constant_error=constant, counted=counted)
 
 
 class DenseBranch(Branch):
     """Mean squared error on normalised dense tokens, on the teacher's own grid."""
 
-    def observe(self, target: Tensor) -> None:
+    def observe(self, target: Tensor, valid_mask: Tensor | None = None) -> None:
         """Count dense tokens `(B, D, H, W)`."""
         # (B, D, H, W) -> (B, H*W, D)
-        self.normalizer.update(target.flatten(2).transpose(1, 2))
+        self.normalizer.update(target.flatten(2).transpose(1, 2), valid_mask)
 
     def freeze(self) -> None:
         """Fix the normaliser."""
         self.normalizer.freeze()
 
-    def forward(self, tokens: Tensor, target: Tensor) -> Agreement:
+    def forward(self, tokens: Tensor, target: Tensor, valid_mask: Tensor | None = None) -> Agreement:
         """Compare the student's dense tokens `(B, Ws, h, w)` with the teacher's `(B, Wt, H, W)`."""
         grid, target_grid = (tokens.shape[-2], tokens.shape[-1]), (target.shape[-2], target.shape[-1])
         # (B, D, h, w) -> (B, h*w, D)
@@ -101,10 +115,15 @@ class DenseBranch(Branch):
         else:
             prediction = resample_tokens(self.head(prediction), grid, target_grid)
         targets = self.normalizer(target.flatten(2).transpose(1, 2))
-        loss = mse(prediction, targets)
+        loss = mse(prediction, targets, valid_mask)
         with torch.no_grad():
             center = self.normalizer.center()
-            cosine = F.cosine_similarity(prediction - center, targets - center, dim=-1).mean(dim=1)
-            constant = mse(center.expand_as(targets), targets)
+            cosines = F.cosine_similarity(prediction - center, targets - center, dim=-1)  # (B, H*W)
+            if valid_mask is None:
+                counted, cosine = None, cosines.mean(dim=1)
+            else:
+                counted = valid_mask.any(dim=1)
+                cosine = cosines.masked_fill(~valid_mask, 0).sum(dim=1) / valid_mask.sum(dim=1).clamp(min=1)
+            constant = mse(center.expand_as(targets), targets, valid_mask)
             error = loss.detach()
-        return Agreement(loss=loss, cosine=cosine, error=error, constant_error=constant)
+        return Agreement(loss=loss, cosine=cosine, error=error, constant_error=constant, counted=counted)

@@ -12,6 +12,7 @@ from modeling_zen import ZenImageProcessor, ZenModel
 from training.diagnostics import AgreementMeter
 from training.errors import UserError
 from training.objectives.branches import Branch, DenseBranch, SummaryBranch
+from training.objectives.grids import valid_tokens
 from training.teachers.teacher import Teacher, TeacherOutput
 
 BRANCHES: dict[str, type[Branch]] = {"summary": SummaryBranch, "dense": DenseBranch}
@@ -139,13 +140,16 @@ class DistillationObjective(nn.Module):
         images: Tensor,
         targets: Mapping[str, TeacherOutput],
         meter: AgreementMeter | None = None,
+        valid: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Named losses of one batch, each already weighted and averaged over images.
+        """Named losses of one batch, each already weighted and averaged over valid tokens, then over images.
 
         Args:
             images: views in [0, 1], float32 `(B, 3, V, V)`.
             targets: what `targets` answers for the same images.
             meter: where agreements are counted, if anywhere.
+            valid: pixels that count, bool `(B, V, V)`; `None` when all do. Tokens of other pixels are not learned, and
+                images without a valid token do not enter the mean.
         """
         pixels = images
         if images.shape[-1] != self.image_size:
@@ -158,10 +162,11 @@ class DistillationObjective(nn.Module):
         inputs = {"summary": output.pooler_output, "dense": dense}
         losses: dict[str, Tensor] = {}
         for name, plan in self.plans.items():
+            valid_mask = None if valid is None else valid_tokens(valid, plan.grid)
             for tokens, weight in plan.weights.items():
                 target = getattr(targets[name], tokens)
-                agreement = self.branch(name, tokens)(inputs[tokens], target)
-                losses[f"{name}/{tokens}"] = weight * agreement.loss.mean()
+                agreement = self.branch(name, tokens)(inputs[tokens], target, valid_mask)
+                losses[f"{name}/{tokens}"] = weight * agreement.mean_loss()
                 if meter is not None:
                     meter.add(name, tokens, agreement)
         return losses
@@ -179,13 +184,23 @@ class DistillationObjective(nn.Module):
                         f"set it to {-(-needed // per_frame)} or more"
                     )
 
-    @torch.no_grad()
     def calibrate(self, batches: Iterable[Mapping[str, TeacherOutput]]) -> None:
-        """Fix every normaliser from the teachers' outputs for some batches, before the first step of a new run."""
+        """`observe` some batches without masks, then `freeze`."""
         for targets in batches:
-            for name, plan in self.plans.items():
-                for tokens in plan.weights:
-                    self.branch(name, tokens).observe(getattr(targets[name], tokens))
+            self.observe(targets)
+        self.freeze()
+
+    @torch.no_grad()
+    def observe(self, targets: Mapping[str, TeacherOutput], valid: Tensor | None = None) -> None:
+        """Calibrate every normaliser on the valid tokens of one batch; `valid` as for `forward`."""
+        for name, plan in self.plans.items():
+            valid_mask = None if valid is None else valid_tokens(valid, plan.grid)
+            for tokens in plan.weights:
+                self.branch(name, tokens).observe(getattr(targets[name], tokens), valid_mask)
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Fix every normaliser, before the first step of a new run."""
         for name, plan in self.plans.items():
             for tokens in plan.weights:
                 self.branch(name, tokens).freeze()

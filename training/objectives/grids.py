@@ -1,7 +1,16 @@
-"""Bring a dense prediction onto the teacher's grid."""
+"""Bring a dense prediction, and the mask of a view, onto the teacher's grid."""
 
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def valid_tokens(valid: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Which tokens count: bool pixels `(B, V, V)` to bool `(B, H*W)`, row by row on `grid` (H, W).
+
+    A token counts when at least half of the pixels of its cell do: then most of what it describes is tissue.
+    """
+    shares = F.adaptive_avg_pool2d(valid[:, None].float(), grid)  # (B, 1, V, V) -> (B, 1, H, W)
+    return (shares >= 0.5).flatten(1)
 
 
 def resample_tokens(tokens: Tensor, grid: tuple[int, int], target_grid: tuple[int, int]) -> Tensor:

@@ -8,6 +8,7 @@ from training.diagnostics import AgreementMeter
 from training.errors import UserError
 from training.objectives.distillation import DistillationConfig, DistillationObjective, TeacherConfig
 from training.teachers import load_teacher
+from training.teachers.teacher import TeacherOutput
 
 Configs = dict[str, TeacherConfig]
 
@@ -118,3 +119,75 @@ def test_uncalibrated_objective_refuses_to_run(tiny_teachers: dict[str, Path]) -
     objective, images = build(tiny_teachers), smooth_images(2)
     with pytest.raises(RuntimeError, match="not frozen yet; call freeze after the calibration"):
         objective(images, objective.targets(images))
+
+
+def numbers(row: dict[str, float | str]) -> dict[str, float]:
+    return {key: value for key, value in row.items() if not isinstance(value, str)}
+
+
+def half_valid(count: int, size: int = 128) -> torch.Tensor:
+    """The left half of every view counts."""
+    valid = torch.zeros(count, size, size, dtype=torch.bool)
+    valid[:, :, : size // 2] = True
+    return valid
+
+
+def test_a_mask_of_true_changes_nothing(tiny_teachers: dict[str, Path]) -> None:
+    objective = build(tiny_teachers).eval()
+    images = smooth_images(64)
+    objective.calibrate([objective.targets(images)])
+    targets = objective.targets(images[:4])
+    plain, masked = AgreementMeter(), AgreementMeter()
+    losses = objective(images[:4], targets, plain)
+    same = objective(images[:4], targets, masked, torch.ones(4, 128, 128, dtype=torch.bool))
+    for name, loss in losses.items():
+        torch.testing.assert_close(same[name], loss)
+    for a, b in zip(plain.rows(), masked.rows(), strict=True):
+        assert numbers(a) == pytest.approx(numbers(b), rel=1e-4)
+
+
+def test_masked_tokens_do_not_count(tiny_teachers: dict[str, Path]) -> None:
+    objective = build(tiny_teachers).eval()
+    images = smooth_images(64)
+    objective.calibrate([objective.targets(images)])
+    targets = objective.targets(images[:4])
+    losses = objective(images[:4], targets, valid=half_valid(4))
+    broken = {name: TeacherOutput(each.summary, each.dense.clone()) for name, each in targets.items()}
+    for each in broken.values():
+        each.dense[:, :, :, 2:] = float("nan")  # the right half of the 4 x 4 grid
+    again = objective(images[:4], broken, valid=half_valid(4))
+    for name, loss in losses.items():
+        assert torch.equal(loss, again[name])
+    assert not torch.equal(losses["vit/dense"], objective(images[:4], targets)["vit/dense"])
+
+
+def test_an_image_without_a_valid_token_leaves_the_mean(tiny_teachers: dict[str, Path]) -> None:
+    objective = build(tiny_teachers).eval()
+    images = smooth_images(64)
+    objective.calibrate([objective.targets(images)])
+    valid = torch.ones(4, 128, 128, dtype=torch.bool)
+    valid[3] = False
+    meter, without = AgreementMeter(), AgreementMeter()
+    losses = objective(images[:4], objective.targets(images[:4]), meter, valid)
+    expected = objective(images[:3], objective.targets(images[:3]), without)
+    for name, loss in expected.items():
+        torch.testing.assert_close(losses[name], loss, rtol=1e-4, atol=1e-5)
+    for a, b in zip(meter.rows(), without.rows(), strict=True):
+        assert numbers(a) == pytest.approx(numbers(b), rel=1e-3)
+    nothing = objective(images[:4], objective.targets(images[:4]), valid=torch.zeros(4, 128, 128, dtype=torch.bool))
+    assert all(float(loss.detach()) == 0 for loss in nothing.values())
+
+
+def test_calibration_looks_at_valid_tokens_only(tiny_teachers: dict[str, Path]) -> None:
+    objective = build({"vit": tiny_teachers["vit"]})
+    images = smooth_images(64)
+    valid = half_valid(64)
+    valid[0] = False
+    targets = objective.targets(images)
+    objective.observe(targets, valid)
+    objective.freeze()
+    seen = targets["vit"].dense[1:, :, :, :2].permute(0, 2, 3, 1).reshape(-1, 16).double()
+    normalizer = objective.branch("vit", "dense").normalizer
+    assert int(normalizer.count) == 63 * 8
+    torch.testing.assert_close(normalizer.mean, seen.mean(dim=0))
+    assert int(objective.branch("vit", "summary").normalizer.count) == 63

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from training.objectives.grids import resample_tokens
+from training.objectives.grids import resample_tokens, valid_tokens
 
 
 def test_equal_grids_are_untouched() -> None:
@@ -41,3 +41,13 @@ def test_row_major_order_survives() -> None:
 def test_tokens_that_do_not_fill_the_grid() -> None:
     with pytest.raises(ValueError, match="5 tokens do not fill a 2x2 grid"):
         resample_tokens(torch.zeros(1, 5, 1), (2, 2), (1, 1))
+
+
+def test_a_token_counts_when_half_of_its_pixels_do() -> None:
+    valid = torch.zeros(1, 4, 6, dtype=torch.bool)
+    valid[0, :2, :3] = torch.tensor([[1, 1, 1], [0, 0, 0]], dtype=torch.bool)  # exactly half
+    valid[0, 2:, :3] = torch.tensor([[1, 1, 0], [0, 0, 0]], dtype=torch.bool)  # a third
+    valid[0, 2:, 3:] = True
+    assert valid_tokens(valid, (2, 2)).tolist() == [[True, False, False, True]]
+    # A grid that does not divide the view: cells of 3 x 2 and 3 x 2 pixels that share a row.
+    assert valid_tokens(torch.ones(2, 5, 5, dtype=torch.bool), (3, 2)).shape == (2, 6)
