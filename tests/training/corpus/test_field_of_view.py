@@ -4,7 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
-from training.corpus.field_of_view import CropBox, FieldOfViewSettings, crop, estimate_crop
+from training.corpus.field_of_view import (
+    Circle,
+    CropBox,
+    FieldOfViewSettings,
+    crop,
+    estimate_circle,
+    estimate_crop,
+    taubin_circle,
+)
 
 SETTINGS = FieldOfViewSettings()
 
@@ -102,3 +110,76 @@ def test_switched_off(scenes):
 
 def test_crop(scenes):
     assert crop(scenes[0], CropBox(10, 20, 110, 60)).shape == (40, 100, 3)
+
+
+def circle_iou(circle: Circle | None, center, radius: float, height: int = 240, width: int = 400) -> float:
+    """Intersection over union of the parts inside the frame."""
+    assert circle is not None
+    truth = Circle(*center, radius, 1.0).inside(height, width)
+    found = circle.inside(height, width)
+    return (found & truth).sum() / (found | truth).sum()
+
+
+@pytest.mark.parametrize("border", [0.0, 17.0])
+@pytest.mark.parametrize(
+    ("center", "radius"),
+    [
+        ((200, 120), 90),  # whole
+        ((170, 130), 140),  # cut off at top and bottom
+        ((200, 60), 110),  # at the top
+        ((90, 120), 115),  # at the left
+        ((310, 125), 118),  # at the right
+        ((200, 120), 215),  # only corners are dark
+    ],
+)
+def test_circle_of_a_round_view(scenes, border, center, radius):
+    frames = endoscope(scenes, border=border, center=center, radius=radius)
+    circle = estimate_circle(frames, SETTINGS)
+    assert circle_iou(circle, center, radius) > 0.98
+    assert circle.confidence > 0.95
+
+
+def test_dark_tissue_at_the_border_is_no_part_of_the_circle(scenes):
+    shade = np.where((np.arange(400) < 170) & (np.arange(240)[:, None] > 130), 0.0, 1.0)[..., None]
+    frames = endoscope([(frame * shade).astype(np.uint8) for frame in scenes])
+    circle = estimate_circle(frames, SETTINGS)
+    assert circle_iou(circle, (200, 120), 90) > 0.98
+    assert 0.8 < circle.confidence < 0.95  # a quarter of the way around both sides are dark
+
+
+def test_lettering_in_the_border_does_not_move_the_circle(scenes):
+    frames = endoscope(scenes, center=(200, 120), radius=130)
+    for frame in frames:
+        cv2.putText(frame, "CVP 3 mm", (4, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
+    circle = estimate_circle(frames, SETTINGS)
+    assert circle_iou(circle, (200, 120), 130) > 0.98
+    assert circle.confidence >= SETTINGS.mask_confidence
+
+
+def test_no_circle(scenes):
+    assert estimate_circle(scenes, SETTINGS) is None
+    assert estimate_circle([np.zeros((60, 80, 3), np.uint8)], SETTINGS) is None
+    assert estimate_circle(endoscope(scenes), FieldOfViewSettings(circle=False)) is None
+    for frame in scenes:  # pillars and bars: a rectangle, not a circle
+        frame[:, :60] = frame[:, 340:] = 16
+        frame[:30] = frame[210:] = 16
+    assert estimate_circle(scenes, SETTINGS) is None
+
+
+def test_circle_is_the_same_every_time(scenes):
+    frames = endoscope(scenes, center=(170, 130), radius=140)
+    assert estimate_circle(frames, SETTINGS) == estimate_circle(frames, SETTINGS)
+
+
+def test_taubin_fit_of_points_on_a_circle():
+    angle = np.linspace(0.2, 1.4, 20)  # a fifth of the way around
+    points = np.column_stack([3 + 5 * np.cos(angle), -2 + 5 * np.sin(angle)])
+    np.testing.assert_allclose(taubin_circle(points), (3, -2, 5), rtol=1e-9)
+    assert taubin_circle(np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [5.0, 5.0]])) is None
+    assert taubin_circle(np.zeros((3, 2))) is None
+
+
+def test_circle_in_stored_pixels():
+    stored = Circle(cx=99.5, cy=59.5, radius=40, confidence=0.9).stored(CropBox(20, 20, 180, 100), 80, 40)
+    assert stored == Circle(cx=39.5, cy=19.5, radius=20, confidence=0.9)  # the middle of both
+    assert stored.inside(40, 80).sum() == pytest.approx(np.pi * 20**2, rel=0.01)
