@@ -7,9 +7,10 @@ the container states them.
 import itertools
 import math
 import operator
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -25,17 +26,19 @@ def sample_indices(
     fps: float | None = None,
     num_frames: int | None = None,
     stride: int | None = None,
+    timestamps: torch.Tensor | None = None,
 ) -> list[int]:
     """Numbers of the frames to read, ascending, each once; all of them when nothing else is asked for.
 
     Args:
         num_frames_in_file: Frames that there are.
         fps_of_file: Their rate, frames per second; only `fps` needs it.
-        fps: Frames per second to take: the frames nearest to the times 0, 1/fps, 2/fps, ... (the earlier one of two
-            equally near), as the pretraining corpus samples videos of a constant rate.
+        fps: Frames per second to take: see `nearest_frames`.
         num_frames: Frames to take in all, spread evenly: frame number ⌊i · num_frames_in_file / num_frames⌋ for
             i = 0, 1, ..., as transformers does.
         stride: Every stride-th frame, from the first.
+        timestamps: When the frames are shown, as `VideoReader.timestamps` says; only `fps` looks at them. `None`: they
+            are evenly spaced.
 
     Raises:
         ValueError: More than one of the three; no frames; a rate above the file's; more frames than there are (repeated
@@ -56,11 +59,11 @@ def sample_indices(
             raise ValueError(f"num_frames={num_frames} is more than the {num_frames_in_file} frames of the video")
         return [index * num_frames_in_file // int(num_frames) for index in range(int(num_frames))]
     if fps is not None:
-        return _at_rate(num_frames_in_file, fps_of_file, fps)
+        return _at_rate(num_frames_in_file, fps_of_file, fps, timestamps)
     return list(range(0, num_frames_in_file, int(stride or 1)))
 
 
-def _at_rate(count: int, native: float | None, fps: float) -> list[int]:
+def _at_rate(count: int, native: float | None, fps: float, timestamps: torch.Tensor | None) -> list[int]:
     if native is None or not native > 0:
         raise ValueError(f"fps={fps:g} needs the frame rate of the video, which is unknown; give num_frames or stride")
     if not 0 < fps < math.inf:
@@ -69,9 +72,29 @@ def _at_rate(count: int, native: float | None, fps: float) -> list[int]:
         raise ValueError(f"fps={fps:g} is above the {native:g} frames per second of the video")
     if fps >= native:
         return list(range(count))
-    times = range(math.floor((count - 1) / native * fps + 1e-6) + 1)
-    nearest = (math.ceil(time * native / fps - 0.5 - 1e-6) for time in times)
-    return list(dict.fromkeys(min(number, count - 1) for number in nearest))
+    if timestamps is None:
+        timestamps = torch.arange(count, dtype=torch.float64) / native
+    return list(dict.fromkeys(nearest_frames(timestamps, fps)))
+
+
+def nearest_frames(timestamps: torch.Tensor, fps: float) -> list[int]:
+    """The frame nearest to each of the times 0, 1/fps, 2/fps, ..., the earlier one of two equally near.
+
+    Args:
+        timestamps: float64 (n,), seconds, ascending from 0.
+        fps: Times per second.
+
+    Returns:
+        A frame number per time up to the last frame, ascending; some repeated where frames are further apart.
+    """
+    if not len(timestamps):
+        return []
+    times = torch.arange(math.floor(float(timestamps[-1]) * fps + 1e-6) + 1, dtype=torch.float64) / fps
+    later = torch.searchsorted(timestamps, times).clamp(max=len(timestamps) - 1)
+    earlier = (later - 1).clamp(min=0)
+    # Equally near within a microsecond: times are not exact in floating point.
+    is_earlier = times - timestamps[earlier] <= timestamps[later] - times + 1e-6
+    return torch.where(is_earlier, earlier, later).tolist()
 
 
 class FrameChunk(NamedTuple):
@@ -101,6 +124,22 @@ class VideoReader(ABC):
     def duration(self) -> float | None:
         """Seconds that the frames cover, `num_frames / fps`; `None` for a live source."""
         return None if self.num_frames is None else self.num_frames / self.fps
+
+    @property
+    def stated_duration(self) -> float | None:
+        """Seconds that the container states, more than `duration` where the end is missing; `None`: it is not known."""
+        return None
+
+    def timestamps(self) -> torch.Tensor:
+        """When each frame is shown: float64 (num_frames,), seconds from the first, ascending. Not for live sources.
+
+        The default is for sources without times of their own: frames evenly spaced at `fps`.
+        """
+        return torch.arange(self.num_frames or 0, dtype=torch.float64) / self.fps
+
+    def keyframes(self) -> list[int]:
+        """Numbers of the frames that decode on their own, ascending; empty where that is not known."""
+        return []
 
     def read(self, indices: Sequence[int]) -> torch.Tensor:
         """The frames of these numbers, in any order, also repeated: uint8 (n, height, width, 3), RGB.
@@ -176,4 +215,41 @@ class VideoReader(ABC):
         """Decode ascending frame numbers; ends quietly where the source ends."""
 
 
-__all__ = ["CHUNK", "FrameChunk", "VideoReader", "sample_indices"]
+class RefusedError(Exception):
+    """A backend cannot read the source; the message says why, without the path."""
+
+
+def damaged(reader: VideoReader, number: int, error: Exception) -> ValueError:
+    """The error for a frame that cannot be decoded."""
+    reason = f"{reader.backend} cannot decode frame {number} ({reason_of(error)})"
+    return ValueError(f"video {reader.source!r} is damaged: {reason}")
+
+
+def stated_rate(stated: Any) -> float:
+    """Frames per second as a container states them; FFmpeg's own assumption where it states none."""
+    rate = float(stated or 0)
+    return rate if 0 < rate < math.inf else 25.0
+
+
+def reason_of(error: Exception) -> str:
+    """The sentence in a decoder's message: no stack, no source location, no time of day, no path."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    if "cannot find video stream" in text:
+        return "the file has no video stream"
+    text = re.sub(r"^\[\d\d:\d\d:\d\d\]\s*|/\S+\.(?:cc|h|cpp):\d+:\s*|\[Errno -?\d+\]\s*", "", text)
+    text = re.sub(r"^\[[^\]]*\]\s*|^\w+, /\S+\.cpp:\d+, ", "", text)
+    text = re.sub(r"(Error reading|ERROR opening:?) .*?(\.\.\.|,|$)", r"\1 the file", text)
+    return re.sub(r":?\s*'[^']*'$", "", text).split(". ")[0].strip().rstrip(".")[:200]
+
+
+__all__ = [
+    "CHUNK",
+    "FrameChunk",
+    "RefusedError",
+    "VideoReader",
+    "damaged",
+    "nearest_frames",
+    "reason_of",
+    "sample_indices",
+    "stated_rate",
+]
