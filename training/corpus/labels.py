@@ -44,7 +44,7 @@ class Labels:
         return self.case_id, self.source, self.procedure, self.robotic, self.licence, self.fps
 
 
-UNLABELED = Labels()
+UNLABELED: Labels = Labels()
 
 
 def resolve_labels(labels: Labels, settings: CurationSettings, input_name: str) -> Labels:

@@ -28,7 +28,10 @@ Known = Callable[[SourceFile], bool]  # whether the corpus holds a file already
 
 def plain_url(url: str) -> str:
     """A URL as it may be shown: without password, and with a hash for its query, which may be a key."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "not-a-url"
     query = f"?{hashlib.sha256(parts.query.encode()).hexdigest()[:12]}" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
 

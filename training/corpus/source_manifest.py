@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -64,7 +65,7 @@ def read_source_manifest(path: Path, root: Path | None, *, allow_urls: bool) -> 
         else:
             file, problem = _local_file(path.stem, base, name, labels)
         _check_kind(file, labels, where)
-        taken.add(file, number)
+        taken.add(file.path if problem else file.url or str(file.location.resolve()), labels, number)
         if problem:
             found.rejected.append((file, file_drop(file, "", *problem)))
         elif url:
@@ -163,7 +164,8 @@ def _local_file(input_name: str, root: Path, name: str, labels: Labels) -> tuple
 
 def _remote_file(input_name: str, url: str, labels: Labels) -> SourceFile:
     path = plain_url(url)
-    return SourceFile(printable(input_name), _part_name(path, labels), Path(path), 0, 0, labels=labels, url=url)
+    place = Path(urlsplit(path).path or "file")
+    return SourceFile(printable(input_name), _part_name(path, labels), place, 0, 0, labels=labels, url=url)
 
 
 def _part_name(path: str, labels: Labels) -> str:
@@ -191,13 +193,9 @@ class _Taken:
         self._manifest = manifest
         self._rows: dict[str, list[tuple[tuple[float, float], int]]] = {}
 
-    def add(self, file: SourceFile, number: int) -> None:
+    def add(self, name: str, labels: Labels, number: int) -> None:
         """Raise `UserError` when the file, or an overlapping part of it, was named before."""
-        part = file.labels.part or (0.0, math.inf)
-        try:
-            name = file.url or str(file.location.resolve())
-        except (OSError, RuntimeError, ValueError):
-            name = str(file.location)
+        part = labels.part or (0.0, math.inf)
         rows = self._rows.setdefault(name, [])
         for other, row in rows:
             if part[0] < other[1] and other[0] < part[1]:
