@@ -8,6 +8,8 @@ from omegaconf import OmegaConf
 
 from training.config import load_config
 from training.corpus.curation import curate, summary_table
+from training.corpus.hub_source import is_dataset
+from training.corpus.identity import private_folder
 from training.corpus.settings import CurationSettings
 from training.errors import UserError, run_entry
 
@@ -28,9 +30,14 @@ def main() -> None:
         rate = outcome.new_frames / outcome.seconds
         print(f"{outcome.new_frames} frames sampled in {outcome.seconds:.1f} s ({rate:.1f} frames/s)")
     print(f"corpus: {out}  (drops.parquet says what was left out and why)")
+    if settings.deidentify:
+        print(
+            f"names in it are hashed; {private_folder(out, settings)} holds salt and true names and must not be "
+            f"published with it: python -m training.corpus_names {out} CASE"
+        )
 
 
-def _parse() -> tuple[list[Path], Path, CurationSettings]:
+def _parse() -> tuple[list[Path | str], Path, CurationSettings]:
     defaults = OmegaConf.to_yaml(OmegaConf.structured(CurationSettings))
     parser = argparse.ArgumentParser(
         prog="python -m training.curate",
@@ -42,15 +49,19 @@ def _parse() -> tuple[list[Path], Path, CurationSettings]:
         "words",
         nargs="+",
         metavar="WORD",
-        help="INPUT... OUT [key=value ...]: folders or files, then the output folder",
+        help="INPUT... OUT [key=value ...]: folders, files, source manifests (.csv, .jsonl, .parquet), "
+        "hf://datasets/ORG/NAME[@REVISION][:CONFIG[:SPLIT[:COLUMN]]] or dataset:PATH, then the output folder",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with the settings that differ")
     arguments = parser.parse_intermixed_args()
     overrides = [word for word in arguments.words if re.match(r"[A-Za-z_][\w.]*=", word) and not Path(word).exists()]
-    paths = [Path(word) for word in arguments.words if word not in overrides]
-    if len(paths) < 2:
+    words = [word for word in arguments.words if word not in overrides]
+    if len(words) < 2:
         raise UserError("give at least one input and the output folder: python -m training.curate INPUT... OUT")
-    return paths[:-1], paths[-1], load_config(CurationSettings, arguments.config, overrides)
+    if is_dataset(words[-1]):
+        raise UserError(f"the last word {words[-1]!r} is a dataset: it must be the output folder")
+    inputs = [word if is_dataset(word) else Path(word) for word in words[:-1]]
+    return inputs, Path(words[-1]), load_config(CurationSettings, arguments.config, overrides)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import errno
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -12,11 +12,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from training.config import to_plain
 from training.corpus.atomic import replacing
 from training.corpus.decoder_process import DecoderProcess
 from training.corpus.decoding import check_reader
 from training.corpus.frames import file_sha256
+from training.corpus.identity import Names, open_names
+from training.corpus.inputs import Inputs, open_inputs
 from training.corpus.journal import Journal, State
 from training.corpus.manifest import (
     CLIP_SCHEMA,
@@ -31,8 +32,8 @@ from training.corpus.manifest import (
     read_clips,
     write_rows,
 )
-from training.corpus.settings import LABELS, CurationSettings
-from training.corpus.sources import Scan, SourceFile, Unit, check_places, group, scan
+from training.corpus.settings import LABELS, CurationSettings, recorded_settings
+from training.corpus.sources import Scan, SourceFile, Unit, group
 from training.corpus.splits import resolve_splits
 from training.corpus.unit import FileRecord, curate_unit, file_record, load_unit
 from training.errors import UserError
@@ -42,13 +43,12 @@ PACKAGES = ("zen-surgical", "decord", "numpy", "opencv-python-headless", "pillow
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run has to do."""
+    """What a run has to do with a piece of its inputs, under the names that the corpus shows."""
 
     units: list[Unit]
     replaced: set[tuple[str, str]]  # keys of files with new content, of which nothing was kept before
     records: list[FileRecord]  # files that need no decoding: rejected by name, or touched without a change
     drops: list[Drop]
-    gone: int  # files of the corpus that are no longer in these inputs
 
     @property
     def nothing_new(self) -> bool:
@@ -69,8 +69,19 @@ class Outcome:
     gone: int
 
 
-def curate(inputs: Sequence[Path], out: Path, settings: CurationSettings) -> Outcome:
+@dataclass
+class _Work:
+    """What was done so far in a run."""
+
+    sampled: int = 0  # frames
+    resumed: int = 0  # units
+    nothing_new: bool = True
+
+
+def curate(inputs: Sequence[Path | str], out: Path, settings: CurationSettings) -> Outcome:
     """Curate everything below `inputs` into the corpus folder `out`, which may hold an earlier run's corpus.
+
+    An input is a folder, a file, a source manifest (see `source_manifest`) or the address of a dataset (`hub_source`).
 
     Files that the corpus knows (same name, size and time, or same SHA-256) are left alone. Rows of files that have
     vanished from the inputs stay: their frames are in the shards. A kill at any moment loses at most the unit in work.
@@ -80,22 +91,21 @@ def curate(inputs: Sequence[Path], out: Path, settings: CurationSettings) -> Out
             kept file whose content changed, or no usable frame at all. Nothing is overwritten then.
     """
     start = time.monotonic()
-    roots = check_places(inputs, out)
-    found = scan(roots, out)
-    if not (found.videos or found.stills) and not (out / "journal").exists():
-        raise _no_frames(inputs, Counter(drop.reason for _, drop in found.rejected))
-    if found.videos:
+    opened = open_inputs(inputs, out, settings)
+    if opened.hopeless and not (out / "journal").exists():
+        raise _no_frames(inputs, Counter(drop.reason for _, drop in opened.found.rejected))
+    if opened.may_hold_videos:
         check_reader(settings.decoding.reader)
     try:
-        with Journal(out, settings) as journal:
-            plan = make_plan(found, journal.state, settings)
-            sampled, resumed = _work_off(plan, journal, settings)
+        with open_names(out, settings) as names, Journal(out, settings, names.mark) as journal:
+            gone = _count_gone(opened.found, journal.state, names)
+            work = _work_off(_plans(opened, journal.state, settings, names), journal, settings)
             if not journal.state.clips:
                 reasons = Counter(drop.reason for drop in journal.state.drops)
                 if journal.created:
                     journal.remove()
                 raise _no_frames(inputs, reasons)
-            counts, print_ = _publish(journal.state, out, settings, force=not plan.nothing_new)
+            counts, print_ = _publish(journal.state, out, settings, force=not work.nothing_new)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
@@ -103,11 +113,23 @@ def curate(inputs: Sequence[Path], out: Path, settings: CurationSettings) -> Out
                 "continues where it stopped"
             ) from error
         raise
-    return Outcome(counts, print_, plan.nothing_new, sampled, resumed, time.monotonic() - start, plan.gone)
+    seconds = time.monotonic() - start
+    return Outcome(counts, print_, work.nothing_new, work.sampled, work.resumed, seconds, gone)
 
 
-def make_plan(found: Scan, state: State, settings: CurationSettings) -> Plan:
-    """Compare what was found with what the corpus holds.
+def _plans(inputs: Inputs, state: State, settings: CurationSettings, names: Names) -> Iterator[Plan]:
+    """One plan for everything on this machine, then one for each piece that is fetched or streamed."""
+
+    def known(file: SourceFile) -> bool:
+        record = state.files.get(names.file(file).key)
+        return record is not None and record.sha256 != ""
+
+    for piece in inputs.scans(known):
+        yield make_plan(piece, state, settings, names)
+
+
+def make_plan(found: Scan, state: State, settings: CurationSettings, names: Names) -> Plan:
+    """Compare what was found with what the corpus holds, and note the true names of what is new.
 
     Raises:
         UserError: a file of which frames were kept has other content now, or is given other labels.
@@ -117,70 +139,86 @@ def make_plan(found: Scan, state: State, settings: CurationSettings) -> Plan:
     new: dict[str, list[SourceFile]] = {"videos": [], "stills": []}
     for kind, files in (("videos", found.videos), ("stills", found.stills)):
         for file in files:
-            known = state.files.get(file.key)
+            shown = names.file(file)
+            known = state.files.get(shown.key)
             if known is None:
                 new[kind].append(file)
                 continue
             if known.frames_kept:
-                _check_labels(file, known, settings)
-            if (known.size, known.mtime_ns) == (file.size, file.mtime_ns):
+                _check_labels(shown, known, settings)
+            if (known.size, known.mtime_ns) == (shown.size, shown.mtime_ns):
                 continue
             if _same_content(file, known):
-                records.append(replace(known, size=file.size, mtime_ns=file.mtime_ns, replaced=False))
+                records.append(replace(known, size=shown.size, mtime_ns=shown.mtime_ns, replaced=False))
             elif known.frames_kept:
                 raise UserError(
                     f"{str(file.location)!r} is not the file that is in the corpus as {file.input}/{file.path} (other "
                     "SHA-256): restore it, rename it, or curate into another OUT"
                 )
             else:
-                replaced.add(file.key)
+                replaced.add(shown.key)
                 new[kind].append(file)
-    fresh = [(file, drop) for file, drop in found.rejected if file.key not in state.files]
-    records += [file_record(file, settings) for file, _ in fresh]
-    present = found.files()
-    names, keys = {file.input for file in present}, {file.key for file in present}
-    gone = sum(key[0] in names and key not in keys for key in state.files)
+    fresh = [(file, drop) for file, drop in found.rejected if names.file(file).key not in state.files]
+    records += [file_record(names.file(file), settings) for file, _ in fresh]
     units = group(new["videos"], new["stills"], settings)
-    return Plan(units, replaced, records, [drop for _, drop in fresh], gone)
+    names.remember(units, [file for file, _ in fresh])
+    drops = [names.drop(file, drop) for file, drop in fresh]
+    return Plan(names.units(units), replaced, records, drops)
 
 
-def _work_off(plan: Plan, journal: Journal, settings: CurationSettings) -> tuple[int, int]:
-    """Curate the plan's units and commit them shard by shard: frames sampled, and units an earlier run had finished."""
+def _count_gone(found: Scan, state: State, names: Names) -> int:
+    """Files of the corpus that are no longer in the inputs on this machine."""
+    keys = {names.file(file).key for file in found.files()}
+    inputs = {key[0] for key in keys}
+    return sum(key[0] in inputs and key not in keys for key in state.files)
+
+
+def _work_off(plans: Iterator[Plan], journal: Journal, settings: CurationSettings) -> _Work:
+    """Curate the units of all plans and commit them shard by shard."""
     next_clip = Counter(clip.video_id for clip in journal.state.clips)
-    keys = {unit.key for unit in plan.units}
-    for folder in journal.work.iterdir():
-        if folder.name not in keys:
-            journal.discard(folder)
     pending: list[Path] = []
-    pending_bytes = sampled = resumed = kept = 0
-    with DecoderProcess(settings.decoding) as decoder, _Progress(plan.units) as progress:
-        for unit in plan.units:
-            folder = journal.work / unit.key
-            progress.begin(unit)
-            if folder.exists():
-                resumed += 1
-            else:
-                curate_unit(
-                    unit,
-                    settings,
-                    decoder,
-                    folder,
-                    first_clip=next_clip[unit.video_id],
-                    replaced=any(file.key in plan.replaced for file in unit.files),
-                    advance=progress.advance,
-                )
-            staged = load_unit(folder)
-            pending.append(folder)
-            pending_bytes += staged.num_bytes
-            sampled += sum(file.frames_sampled for file in staged.files)
-            kept += len(staged.clips)
-            progress.end(unit)
-            if pending_bytes >= settings.shard_megabytes * 1e6:
-                journal.commit(pending, [], [])
-                pending, pending_bytes = [], 0
-        if not plan.nothing_new:
-            journal.commit(pending, plan.records, plan.drops)
-    return sampled, resumed
+    pending_bytes = 0
+    work = _Work()
+    records: list[FileRecord] = []
+    drops: list[Drop] = []
+    with DecoderProcess(settings.decoding) as decoder, _Progress() as progress:
+        for plan in plans:
+            progress.add(plan.units)
+            work.nothing_new = work.nothing_new and plan.nothing_new
+            records += plan.records
+            drops += plan.drops
+            for unit in plan.units:
+                folder = journal.work / unit.key
+                first_clip = next_clip[unit.video_id]
+                progress.begin(unit)
+                if folder.exists() and load_unit(folder).starts_at(first_clip):
+                    work.resumed += 1
+                else:
+                    if folder.exists():
+                        journal.discard(folder)
+                    curate_unit(
+                        unit,
+                        settings,
+                        decoder,
+                        folder,
+                        first_clip=first_clip,
+                        replaced=any(file.key in plan.replaced for file in unit.files),
+                        advance=progress.advance,
+                    )
+                staged = load_unit(folder)
+                pending.append(folder)
+                pending_bytes += staged.num_bytes
+                next_clip[unit.video_id] += len(staged.clips)
+                work.sampled += sum(file.frames_sampled for file in staged.files)
+                progress.end(unit)
+                if pending_bytes >= settings.shard_megabytes * 1e6:
+                    journal.commit(pending, [], [])
+                    pending, pending_bytes = [], 0
+        if not work.nothing_new:
+            journal.commit(pending, records, drops)
+    for folder in journal.work.iterdir():  # of files that have changed or vanished since an interrupted run
+        journal.discard(folder)
+    return work
 
 
 def _publish(state: State, out: Path, settings: CurationSettings, *, force: bool) -> tuple[dict[str, Any], str]:
@@ -200,7 +238,7 @@ def _publish(state: State, out: Path, settings: CurationSettings, *, force: bool
             "schema_version": SCHEMA_VERSION,
             "code": {name: _version(name) for name in PACKAGES},
             "inputs": sorted({key[0] for key in state.files}),
-            "settings": to_plain(settings),
+            "settings": recorded_settings(settings),
             "counts": counts,
             "fingerprint": print_,
         }
@@ -257,46 +295,57 @@ def summary_table(outcome: Outcome) -> str:
 class _Progress:
     """The progress bar: source bytes done, with frames per second and the file in work beside it."""
 
-    def __init__(self, units: Sequence[Unit]) -> None:
-        self._total = len(units)
+    def __init__(self) -> None:
+        self._total = 0
         self._done = 0
         self._frames = 0
         self._bytes = 0
+        self._size = 0
         self._start = time.monotonic()
-        self._bar = tqdm(
-            total=sum(unit.size for unit in units),
-            bar_format="{percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
-            unit="B",
-            unit_scale=True,
-            mininterval=0.5,
-            disable=not units,
-        )
+        self._bar: tqdm[Any] | None = None  # none while there is nothing to do
 
     def __enter__(self) -> "_Progress":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
+
+    def add(self, units: Sequence[Unit]) -> None:
+        if not units:
+            return
+        self._total += len(units)
+        self._size += sum(unit.size for unit in units)
+        if self._bar is None:
+            self._bar = tqdm(
+                total=0,
+                bar_format="{percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
+                unit="B",
+                unit_scale=True,
+                mininterval=0.5,
+            )
+        self._bar.total = self._size
 
     def begin(self, unit: Unit) -> None:
         self._bytes = 0
-        self._name = unit.files[0].path
-        self._show()
+        self._name = unit.files[0].location.name  # the true name: it is shown to the user, and kept nowhere
 
     def advance(self, frames: int, num_bytes: float) -> None:
         self._frames += frames
         self._bytes += int(num_bytes)
-        self._bar.update(int(num_bytes))
-        self._show()
+        self._show(int(num_bytes))
 
     def end(self, unit: Unit) -> None:
         self._done += 1
-        self._bar.update(unit.size - self._bytes)
+        self._show(unit.size - self._bytes)
 
-    def _show(self) -> None:
+    def _show(self, num_bytes: int) -> None:
+        if self._bar is None:
+            return
         rate = self._frames / max(time.monotonic() - self._start, 1e-3)
         text = f"{self._frames} frames, {rate:.1f} frames/s, {self._done}/{self._total} videos, {self._name[-40:]}"
         self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(num_bytes)
 
 
 def _check_labels(file: SourceFile, known: FileRecord, settings: CurationSettings) -> None:
@@ -320,7 +369,7 @@ def _same_content(file: SourceFile, known: FileRecord) -> bool:
         return known.sha256 == ""  # it could not be read then either
 
 
-def _no_frames(inputs: Sequence[Path], reasons: Counter[str]) -> UserError:
+def _no_frames(inputs: Sequence[Path | str], reasons: Counter[str]) -> UserError:
     found = ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items())) or "no files"
     where = ", ".join(repr(str(path)) for path in inputs)
     return UserError(f"no usable frame in {where} ({found}): give folders that hold surgical videos or images")

@@ -1,6 +1,7 @@
 """Sampled frames of one unit in time order, from a video or from stills, behind one interface."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,15 +94,21 @@ class VideoFrames:
         indices = sample_indices(self._facts.timestamps, settings.fps)
         if not len(indices):
             raise UnusableSourceError("no_frames", "the video opens but holds no frame")
-        gap = max(settings.max_gap_seconds, 1.5 / settings.fps)
         times = self._facts.timestamps[indices]
+        first, end = file.labels.part or (0.0, math.inf)
+        inside = (times >= first) & (times < end)
+        if not inside.any():
+            last = f"its last sampled frame is at {times[-1]:.1f} s"
+            raise UnusableSourceError("no_frames", f"the wanted part holds no sampled frame: {last}")
+        indices, times = indices[inside], times[inside]
+        gap = max(settings.max_gap_seconds, 1.5 / settings.fps)
         follows = [False, *(np.diff(times) <= gap).tolist()]
         self.samples = [
             Sample(file, int(index), float(time), after)
             for index, time, after in zip(indices, times, follows, strict=True)
         ]
         self.fps: float | None = min(settings.fps, self._facts.fps)
-        tail = lost_tail(self._facts, settings.fps)
+        tail = lost_tail(self._facts, settings.fps, end)
         promise = f"the container states {self._facts.stated_seconds:.1f} s"
         self.lost = LostSpan(*tail, f"{promise}, the file holds less") if tail else None
 
@@ -113,9 +120,13 @@ class VideoFrames:
         if len(self.samples) <= HELD_FRAMES:
             self._held = list(self._decoder.read(self._wanted()))
             return [frame for frame in self._held if not isinstance(frame, Lost)]
-        indices = _spread(self._facts.keyframes, count)
+        wanted = self._wanted()
+        keyframes = self._facts.keyframes
+        if self.samples[0].file.labels.part:
+            keyframes = [index for index in keyframes if wanted[0] <= index <= wanted[-1]]
+        indices = _spread(keyframes, count)
         if len(indices) < FEW_KEYFRAMES:
-            indices = _spread(self._wanted(), min(count, FEW_FRAMES))
+            indices = _spread(wanted, min(count, FEW_FRAMES))
         return [frame for frame in self._decoder.read(indices) if not isinstance(frame, Lost)]
 
     def frames(self) -> Iterator[np.ndarray | Missing]:
@@ -142,7 +153,8 @@ class VideoFrames:
 class StillFrames:
     """The stills of one unit: all of them, because whoever extracted them has sampled already.
 
-    Times are frame number / `settings.still_fps` for numbered sequences, and 0 for stills without a sequence.
+    Times are frame number / native rate (their label `fps`, else `settings.still_fps`) for numbered sequences, and 0
+    for stills without a sequence.
     """
 
     def __init__(self, unit: Unit, settings: CurationSettings) -> None:
@@ -151,7 +163,7 @@ class StillFrames:
         self.samples: list[Sample] = []
         before: SourceFile | None = None
         for file in unit.files:
-            time = (file.number or 0) / settings.still_fps if unit.sequence else 0.0
+            time = (file.number or 0) / (file.labels.fps or settings.still_fps) if unit.sequence else 0.0
             after = False
             if unit.sequence and before is not None and before.prefix == file.prefix:
                 after = time - self.samples[-1].timestamp <= settings.max_gap_seconds
@@ -199,7 +211,8 @@ def read_still(path: Path) -> np.ndarray | Missing:
     except PermissionError as error:
         return Missing("unreadable", error.strerror or str(error))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        return Missing("undecodable", f"pillow: {str(error).splitlines()[0][:200] if str(error) else 'broken image'}")
+        text = str(error).replace(str(path), "the file").splitlines()
+        return Missing("undecodable", f"pillow: {text[0][:200] if text else 'broken image'}")
 
 
 def encode_image(frame: np.ndarray, image_format: str, quality: int) -> bytes:

@@ -84,13 +84,14 @@ class Journal:
         created: whether the corpus was begun by this run.
     """
 
-    def __init__(self, out: Path, settings: CurationSettings) -> None:
+    def __init__(self, out: Path, settings: CurationSettings, salt_mark: str = "") -> None:
         self.out = out
         self.root = out / "journal"
         self.work = self.root / "work"
         self.state = State()
         self.created = not (self.root / "settings.json").exists()
         self._settings = settings
+        self._salt_mark = salt_mark  # see identity.Names
         if self.created:
             _refuse_foreign(out)
         try:
@@ -182,6 +183,8 @@ class Journal:
     def _check_settings(self) -> None:
         """Write the settings of a new corpus, or refuse to add to one that was made with others."""
         path, now = self.root / "settings.json", fixed_settings(self._settings)
+        if self._salt_mark:
+            now["salt"] = self._salt_mark
         if self.created:
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(now, indent=1), encoding="utf-8")

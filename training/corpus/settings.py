@@ -13,7 +13,9 @@ from training.errors import UserError
 # They describe the files of one run, so two runs into one corpus may differ in them.
 LABELS = ("source", "procedure", "robotic", "licence")
 # They say how the work is done, not what comes out.
-WORKING = ("decoding.threads", "decoding.stall_seconds")
+WORKING = ("decoding.threads", "decoding.stall_seconds", "allow_urls", "dataset_columns")
+# Folders of this machine: they are in no file of a corpus.
+PLACES = ("root", "private")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,14 @@ class CurationSettings:
     procedure: str = ""  # of all files of this run, several joined by ";"; empty: unknown
     robotic: bool | None = None  # null: unknown
     licence: str = "unknown"  # of all files of this run
+    root: str = ""  # folder that the paths in a source manifest start from; empty: the manifest's own folder
+    allow_urls: bool = False  # whether URLs in a source manifest are fetched; nothing is fetched unasked
+    # Columns of a dataset that carry what a source manifest has under another name: dataset_columns.case_id=patient.
+    dataset_columns: dict[str, str] = field(default_factory=dict)
+    # Inputs, paths, videos and cases appear as salted hashes in every file of the corpus. false keeps readable names:
+    # for rendered videos and public sets.
+    deidentify: bool = True
+    private: str = ""  # folder of the salt and of the names behind the hashes; empty: OUT.private, beside OUT
     shard_megabytes: float = 256.0  # image bytes per shard; a few hundred MB suit streaming and uploads
     row_group_frames: int = 32  # rows read at once for one clip; about 0.6 MB
     field_of_view: FieldOfViewSettings = field(default_factory=FieldOfViewSettings)
@@ -79,7 +89,13 @@ def procedure_names(joined: str) -> tuple[str, ...]:
 def fixed_settings(settings: CurationSettings) -> dict[str, Any]:
     """The settings that must stay the same as long as a corpus grows: dotted key -> value."""
     flat = _flatten(to_plain(settings), "")
-    return {key: value for key, value in flat.items() if key not in (*LABELS, *WORKING)}
+    free = (*LABELS, *WORKING, *PLACES)
+    return {key: value for key, value in flat.items() if key not in free and key.split(".")[0] not in free}
+
+
+def recorded_settings(settings: CurationSettings) -> dict[str, Any]:
+    """The settings as curation.json holds them: nested, without folders of this machine."""
+    return {key: value for key, value in to_plain(settings).items() if key not in PLACES}
 
 
 def _flatten(tree: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from training.corpus.frames import (
     fit_short_side,
     open_frames,
 )
+from training.corpus.labels import resolve_labels
 from training.corpus.manifest import Clip, Drop, clip_of_row
 from training.corpus.settings import CurationSettings, procedure_names
 from training.corpus.sources import SourceFile, Unit, file_drop
@@ -86,6 +87,10 @@ class StagedUnit:
     def num_bytes(self) -> int:
         """Image bytes of the kept frames."""
         return sum(frame.length for clip in self.clips for frame in clip.frames)
+
+    def starts_at(self, first_clip: int) -> bool:
+        """Whether its clips are counted from this number; true for a unit without clips."""
+        return not self.clips or self.clips[0].clip.clip_id.endswith(f"-{first_clip:06d}")
 
 
 @dataclass(frozen=True)
@@ -176,17 +181,18 @@ def file_record(
     frames_kept: int = 0,
     replaced: bool = False,
 ) -> FileRecord:
-    """The record of a file under the labels of this run."""
+    """The record of a file under its own labels and those of this run."""
+    labels = resolve_labels(file.labels, settings, file.input)
     return FileRecord(
         file.input,
         file.path,
         file.size,
         file.mtime_ns,
         sha256,
-        settings.source or file.input,
-        settings.procedure,
-        settings.robotic,
-        settings.licence,
+        labels.source,
+        labels.procedure,
+        labels.robotic,
+        labels.licence,
         frames_sampled,
         frames_kept,
         replaced,
@@ -318,19 +324,20 @@ def _clip(
     number: int,
 ) -> Clip:
     samples = [stream.samples[position] for position in positions]
+    labels = resolve_labels(unit.files[0].labels, settings, unit.files[0].input)
     start, end = samples[0].timestamp, samples[-1].timestamp
     fps = stream.fps
     if fps is None and end > start:
         fps = round((len(samples) - 1) / (end - start), 6)
     return Clip(
         clip_id=f"{unit.video_id}-{number:06d}",
-        source=settings.source or unit.files[0].input,
+        source=labels.source,
         video_id=unit.video_id,
         case_id=unit.case_id,
         split=unit.folder_split,  # resolved over all cases when the manifest is written
-        procedures=procedure_names(settings.procedure),
-        robotic=settings.robotic,
-        licence=settings.licence,
+        procedures=procedure_names(labels.procedure),
+        robotic=labels.robotic,
+        licence=labels.licence,
         fps=fps,
         width=first.width,
         height=first.height,

@@ -98,6 +98,7 @@ def make_settings(**changes: object) -> CurationSettings:
     """Settings for tests: small frames, short patience, one decoder thread."""
     defaults = {
         "short_side": 64,
+        "deidentify": False,  # readable names in what is asserted; test_identity.py tests the hashed ones
         "decoding": DecodingSettings(threads=1, stall_seconds=10),
         # The drawn scenes move so little that most frames would go.
         "filters": FilterSettings(duplicate=DuplicateSettings(enabled=False)),
