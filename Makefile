@@ -44,7 +44,7 @@ demo: $(VENV)/.demo-installed
 ifeq ($(DATA),)
 	$(BIN)/python -m training.corpus.synthetic "$(OUT)/synthetic" cases_train=80 cases_test=28 seconds=5
 endif
-	$(BIN)/python -m training.curate "$(DEMO_DATA)" "$(OUT)/corpus" $(if $(DATA),,fps=3 licence=apache-2.0)
+	$(BIN)/python -m training.curate "$(DEMO_DATA)" "$(OUT)/corpus" $(if $(DATA),,fps=3 licence=apache-2.0 deidentify=false)
 	$(BIN)/python -m training.teachers prepare efficientnet_lite0 efficientnet_lite2 --output "$(OUT)/teachers"
 	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 		--num_cpu_threads_per_process $(CORES) -m training.pretrain --config training/recipes/demo.yaml \
