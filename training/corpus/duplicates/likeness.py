@@ -28,5 +28,5 @@ def correlations(thumbnail: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _centered(thumbnails: np.ndarray) -> np.ndarray:
-    flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
+    flat = thumbnails.reshape(len(thumbnails), np.prod(thumbnails.shape[1:], dtype=int)).astype(np.float32)
     return flat - flat.mean(axis=1, keepdims=True)

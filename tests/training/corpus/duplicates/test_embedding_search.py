@@ -1,10 +1,13 @@
 """The search for similar embeddings, exact and by cells."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from training.corpus.duplicates import embedding_search
 from training.corpus.duplicates.embedding_search import similar_pairs
+from training.errors import UserError
 
 
 def planted(count: int, copies: int, width: int = 32) -> tuple[np.ndarray, set[tuple[int, int]]]:
@@ -47,3 +50,12 @@ def test_cells_find_what_the_exact_search_finds(dtype, monkeypatch):
 def test_lengths_are_checked():
     with pytest.raises(ValueError, match="embeddings must be of length 1"):
         similar_pairs(np.full((2, 3), 1.0, np.float32), np.arange(2), 0.9)
+
+
+def test_only_large_sets_need_faiss(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    vectors, _ = planted(200, 20)
+    assert len(similar_pairs(vectors, np.arange(200), 0.97)[0]) == 20
+    monkeypatch.setattr(embedding_search, "EXACT", 100)
+    with pytest.raises(UserError, match=r"200 embeddings need faiss, which is not installed: pip install faiss-cpu"):
+        similar_pairs(vectors, np.arange(200), 0.97)
