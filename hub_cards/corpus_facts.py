@@ -1,6 +1,5 @@
 """What the corpus of a run holds and what was dropped, counted from its manifest and drop report."""
 
-import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from training.corpus.corpus import SPLITS, Corpus
+from training.corpus.machine_paths import without_folders
 from training.corpus.manifest import DROPS_FILE, Clip, Drop, read_drops
 from training.errors import UserError
 
 _ROBOTIC = {True: "robotic", False: "not robotic", None: "not recorded"}
-# The folders of an absolute path, as decoders quote it in their messages: a report shows file names only.
-_FOLDERS = re.compile(r"""(?<=['"])/[^'"]*/|(?<![\w.:/'"])/(?:[^/\s'"]+/)+""")
 
 
 @dataclass(frozen=True)
@@ -154,4 +152,4 @@ def _read_drops(folder: Path) -> tuple[Drop, ...]:
     path = folder / DROPS_FILE
     if not path.is_file():
         raise UserError(f"{str(path)!r} does not exist; curation writes it beside the manifest")
-    return tuple(replace(drop, detail=_FOLDERS.sub("", drop.detail or "")) for drop in read_drops(path))
+    return tuple(replace(drop, detail=without_folders(drop.detail or "")) for drop in read_drops(path))

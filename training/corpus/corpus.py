@@ -15,11 +15,12 @@ from training.corpus.clip_table import ClipTable, as_numpy
 from training.corpus.manifest import CURATION_FILE, MANIFEST_FILE, SHARD_FOLDER, Clip
 from training.corpus.masks import MASK_SCHEMA, MASKS_FILE, Mask, Masks
 from training.corpus.segments import LeftOut, Segments, cut_segments, read_left_out
-from training.corpus.shards import RowGroup, ShardFile
+from training.corpus.shards import RowGroup, ShardFile, ShardIndex
 from training.corpus.storage import Storage
 from training.errors import UserError
 
-OPEN_SHARDS = 32  # files kept open per process; the blocks of one shuffle window may lie in as many shards
+OPEN_SHARDS = 16  # files kept open per process: half of the blocks of a shuffle window; 4 MB of Parquet footer each
+INDEXED_SHARDS = 4096  # shards of which is remembered which row group holds which rows; 2 kB each
 # Bytes of row groups kept per process: one shuffle window of the default settings (2048 groups of 2 frames of 20 kB),
 # so that a process reads no row group twice while it works through a window.
 CACHED_BYTES = 96_000_000
@@ -71,6 +72,7 @@ class Corpus:
         self.fingerprint = fingerprint
         self._masks = masks or Masks(storage.shown, [])
         self._shards = ReadCache(OPEN_SHARDS)
+        self._indices = ReadCache(INDEXED_SHARDS)
         self._groups = ReadCache(CACHED_BYTES)
 
     @classmethod
@@ -219,15 +221,20 @@ class Corpus:
         """Clip id and image of one row of a shard."""
         path = f"{SHARD_FOLDER}/{name}"
         with self.storage.reading(path, "copy the corpus completely"):
-            shard: ShardFile = self._shards.get(name, lambda: ShardFile(self.storage.parquet(path)))
-            if row >= shard.num_rows:
+            index: ShardIndex = self._indices.get(name, lambda: self._shard(name).index)
+            if row >= index.num_rows:
                 raise UserError(
-                    f"{path} has {shard.num_rows} rows, the manifest of {self.storage.shown!r} points to row {row}: "
+                    f"{path} has {index.num_rows} rows, the manifest of {self.storage.shown!r} points to row {row}: "
                     "shard and manifest do not belong together"
                 )
-            group, position = shard.locate(row)
-            rows: RowGroup = self._groups.get((name, group), lambda: shard.read(group), lambda made: made.nbytes)
+            group, position = index.locate(row)
+            rows: RowGroup = self._groups.get(
+                (name, group), lambda: self._shard(name).read(group), lambda made: made.nbytes
+            )
         return rows.row(position)
+
+    def _shard(self, name: str) -> ShardFile:
+        return self._shards.get(name, lambda: ShardFile(self.storage.parquet(f"{SHARD_FOLDER}/{name}")))
 
 
 def _open_masks(storage: Storage) -> Masks:

@@ -5,14 +5,13 @@ Row groups are small and hold whole clips where they fit, so that one clip is re
 """
 
 import json
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -130,22 +129,31 @@ class RowGroup:
         return self.clip_ids[position].as_py(), self.images[position].as_buffer()
 
 
+@dataclass(frozen=True)
+class ShardIndex:
+    """Which row group of a shard holds which rows: `starts` are the first row of each group, then all rows, int32."""
+
+    starts: np.ndarray
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the shard."""
+        return int(self.starts[-1])
+
+    def locate(self, row: int) -> tuple[int, int]:
+        """Row group that holds a row of the shard, and the row's position in it."""
+        group = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return group, row - int(self.starts[group])
+
+
 class ShardFile:
-    """An open shard. `read` returns the rows of one row group; `locate` says in which group a row lies."""
+    """An open shard. `read` returns the rows of one row group; `index` says in which group a row lies."""
 
     def __init__(self, file: pq.ParquetFile) -> None:
         self._file = file
         metadata = file.metadata
-        self.num_rows: int = metadata.num_rows
-        self._starts = [
-            0,
-            *accumulate(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)),
-        ]
-
-    def locate(self, row: int) -> tuple[int, int]:
-        """Row group that holds a row of the shard, and the row's position in it."""
-        group = bisect_right(self._starts, row) - 1
-        return group, row - self._starts[group]
+        sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+        self.index = ShardIndex(np.cumsum([0, *sizes], dtype=np.int32))
 
     def read(self, group: int) -> RowGroup:
         """The rows of one row group."""

@@ -37,8 +37,8 @@ def test_row_groups_hold_whole_clips_where_they_fit(tmp_path):
     metadata = pq.ParquetFile(path).metadata
     assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [8, 4, 8, 8, 5]
     reader = ShardFile(pq.ParquetFile(path))
-    assert reader.num_rows == 33
-    assert [reader.locate(row) for row in (0, 7, 8, 11, 12, 31, 32)] == [
+    assert reader.index.num_rows == 33
+    assert [reader.index.locate(row) for row in (0, 7, 8, 11, 12, 31, 32)] == [
         (0, 0),
         (0, 7),
         (1, 0),
