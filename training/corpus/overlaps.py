@@ -15,7 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -109,22 +109,24 @@ def known_overlaps() -> KnownOverlaps:
     return KnownOverlaps(json.loads(OVERLAPS_FILE.read_text(encoding="utf-8")))
 
 
+@lru_cache(maxsize=4096)
+def test_cases_of(source: str, location: Path) -> tuple[str, ...]:
+    """The benchmark test cases that a file shows, by its source label and the names of its folders; usually none."""
+    case = known_overlaps().case(f"{source}/{location.as_posix()}")
+    return known_overlaps().test_cases(case) if case else ()
+
+
 def with_overlaps(clips: Sequence[Clip], found: Mapping[str, Iterable[str]]) -> list[Clip]:
-    """The clips with their benchmark test cases filled in.
+    """The clips with their benchmark test cases filled in; those that curation knew by the true name stay.
 
     Args:
         clips: of a corpus.
         found: clip_id -> test cases that deduplication found by picture.
     """
-    known = known_overlaps()
-    places: dict[str, tuple[str, ...]] = {}
     done = []
     for clip in clips:
-        place = _place(clip)
-        if place not in places:
-            case = known.case(place)
-            places[place] = known.test_cases(case) if case else ()
-        names = sorted({*places[place], *clip.overlaps, *found.get(clip.clip_id, ())})
+        by_name = test_cases_of(clip.source, Path(clip.path))
+        names = sorted({*by_name, *clip.overlaps, *found.get(clip.clip_id, ())})
         done.append(replace(clip, overlaps=tuple(names)))
     return done
 
@@ -138,14 +140,10 @@ def overlap_report(clips: Iterable[Clip]) -> dict[str, Any]:
         for name in clip.overlaps:
             frames = seen.setdefault(name, {"train": 0, "held_out": 0})
             frames[clip.split] += clip.num_frames
-        if (collection := known.collection(_place(clip))) is not None:
+        if (collection := known.collection(f"{clip.source}/{clip.path}")) is not None:
             possible.setdefault(collection, list(known.contains(collection)))
     return {"seen": dict(sorted(seen.items())), "possible": dict(sorted(possible.items()))}
 
 
 def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(text, re.IGNORECASE)
-
-
-def _place(clip: Clip) -> str:
-    return f"{clip.source}/{clip.path}"

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from training.corpus import Corpus
+from training.corpus.curation import curate
 from training.corpus.manifest import Clip
 from training.corpus.overlaps import OVERLAPS_FILE, KnownOverlaps, known_overlaps, overlap_report, with_overlaps
 
@@ -120,11 +122,20 @@ def test_clips_are_named_and_reported(make_clip):
 
 @pytest.fixture
 def make_clip(mixed_corpus):
-    from training.corpus import Corpus
-
     example = Corpus.open(mixed_corpus).manifest[0]
 
     def make(clip_id: str = "a", split: str = "train", **changes: object) -> Clip:
         return replace(example, clip_id=clip_id, split=split, **changes)
 
     return make
+
+
+@pytest.mark.parametrize("readable", [False, True])
+def test_curation_names_test_cases_whatever_names_the_corpus_shows(tmp_path, scene, write_still, settings, readable):
+    for video in ("video41", "video03"):
+        write_still(tmp_path / "cholec80" / "frames" / video / "00000.png", scene(int(video[-2:])))
+    curate([tmp_path / "cholec80"], tmp_path / "out", settings(deidentify=not readable))
+    shown = sorted(clip.overlaps for clip in Corpus.open(tmp_path / "out").manifest)
+    assert shown == [(), ("cholec80/video41",)]
+    facts = json.loads((tmp_path / "out" / "curation.json").read_text())
+    assert list(facts["overlaps"]["seen"]) == ["cholec80/video41"]
