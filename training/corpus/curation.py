@@ -32,6 +32,7 @@ from training.corpus.manifest import (
     read_clips,
     write_rows,
 )
+from training.corpus.masks import MASK_SCHEMA, MASKS_FILE
 from training.corpus.settings import LABELS, CurationSettings, recorded_settings
 from training.corpus.sources import Scan, SourceFile, Unit, group
 from training.corpus.splits import resolve_splits
@@ -233,7 +234,8 @@ def _publish(state: State, out: Path, settings: CurationSettings, *, force: bool
     clips = [replace(clip, split=splits[clip.case_id]) for clip in state.clips]
     print_ = fingerprint(clips)
     counts = count(clips, state)
-    if force or not (out / CURATION_FILE).is_file() or not (out / MANIFEST_FILE).is_file():
+    whole = all((out / name).is_file() for name in (CURATION_FILE, MANIFEST_FILE, MASKS_FILE))
+    if force or not whole:
         record = {
             "schema_version": SCHEMA_VERSION,
             "code": {name: _version(name) for name in PACKAGES},
@@ -243,6 +245,7 @@ def _publish(state: State, out: Path, settings: CurationSettings, *, force: bool
             "fingerprint": print_,
         }
         (out / CURATION_FILE).unlink(missing_ok=True)  # until it is back, the corpus counts as incomplete
+        write_rows(state.masks.values(), MASK_SCHEMA, out / MASKS_FILE)
         write_rows(clips, CLIP_SCHEMA, out / MANIFEST_FILE)
         write_rows(state.drops, DROP_SCHEMA, out / DROPS_FILE)
         with replacing(out / CURATION_FILE) as temporary:
@@ -273,6 +276,9 @@ def count(clips: Sequence[Clip], state: State) -> dict[str, Any]:
         "clips": len(clips),
         "cases": len({clip.case_id for clip in clips}),
         "shards": len({clip.shard for clip in clips}),
+        "masks": len(state.masks),
+        # Files by what the search for overlays came to, see overlay.Overlay.
+        "overlay": dict(sorted(Counter(file.overlay for file in state.files.values() if file.overlay).items())),
         "splits": splits,
         "dropped": dict(sorted(dropped.items())),
     }
@@ -289,6 +295,8 @@ def summary_table(outcome: Outcome) -> str:
     for reason, row in counts["dropped"].items():
         lines.append(f"{'dropped, ' + reason:<24}{'':>8}{'':>8}{row['rows']:>8}{row['frames']:>9}")
     lines.append(f"{'sampled':<24}{'':>8}{'':>8}{'':>8}{counts['frames_sampled']:>9}")
+    searched = ", ".join(f"{files} {outcome}" for outcome, files in counts["overlay"].items())
+    lines.append(f"overlays, by file: {searched}; {counts['masks']} masks")
     return "\n".join(lines)
 
 

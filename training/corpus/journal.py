@@ -1,12 +1,12 @@
 """The journal: what a corpus holds, committed shard by shard, so that curation can be killed at any moment.
 
     OUT/journal/settings.json        the settings that must not change; its presence says that OUT is a corpus
-    OUT/journal/00000/               one folder per commit: clips.parquet, drops.parquet, files.parquet
+    OUT/journal/00000/               one folder per commit: clips, drops, files and masks .parquet
     OUT/journal/work/<unit key>/     finished units whose frames are not in a shard yet (see `unit.py`)
 
 A commit writes its shards, then its folder under a temporary name, then renames the folder: that rename is the moment
 from which the shards count. Shards that no commit names are left-overs of a kill and are removed on the next start.
-`manifest.parquet`, `drops.parquet` and `curation.json` are derived from the journal at the end of every run.
+The tables beside it (manifest, masks, drops) and `curation.json` are derived from the journal at the end of every run.
 """
 
 import fcntl
@@ -32,9 +32,10 @@ from training.corpus.manifest import (
     read_drops,
     write_rows,
 )
+from training.corpus.masks import MASK_SCHEMA, MASKS_FILE, Mask, read_masks
 from training.corpus.settings import CurationSettings, fixed_settings
 from training.corpus.shards import open_shard, shard_name
-from training.corpus.unit import FileRecord, load_unit, staged_images
+from training.corpus.unit import FileRecord, load_unit, staged_images, staged_masks
 from training.errors import UserError
 
 FILE_SCHEMA = pa.schema(
@@ -51,6 +52,7 @@ FILE_SCHEMA = pa.schema(
         ("frames_sampled", pa.int64()),
         ("frames_kept", pa.int64()),
         ("replaced", pa.bool_()),
+        ("overlay", pa.string()),
     ]
 )
 
@@ -62,9 +64,12 @@ class State:
     files: dict[tuple[str, str], FileRecord] = field(default_factory=dict)  # by SourceFile.key
     clips: list[Clip] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
+    masks: dict[str, Mask] = field(default_factory=dict)  # by mask_id
     commits: int = 0
 
-    def add(self, files: Iterable[FileRecord], clips: Iterable[Clip], drops: Iterable[Drop]) -> None:
+    def add(
+        self, files: Iterable[FileRecord], clips: Iterable[Clip], drops: Iterable[Drop], masks: Iterable[Mask]
+    ) -> None:
         """Take in one commit."""
         files = list(files)
         void = {(file.input, file.path) for file in files if file.replaced}
@@ -73,6 +78,7 @@ class State:
         self.files.update({(file.input, file.path): file for file in files})
         self.clips.extend(clips)
         self.drops.extend(drops)
+        self.masks.update({mask.mask_id: mask for mask in masks})
         self.commits += 1
 
 
@@ -125,14 +131,16 @@ class Journal:
         clips = self._write_shards(staged)
         files = [*(file for _, unit in staged for file in unit.files), *files]
         drops = [*(drop for _, unit in staged for drop in unit.drops), *drops]
+        masks = [mask for unit in units for mask in staged_masks(unit)]
         folder = self.root / f"{self.state.commits:05d}"
         temporary = folder.with_suffix(".tmp")
         temporary.mkdir()
         write_rows(clips, CLIP_SCHEMA, temporary / "clips.parquet")
         write_rows(drops, DROP_SCHEMA, temporary / "drops.parquet")
         write_rows(files, FILE_SCHEMA, temporary / "files.parquet")
+        write_rows(masks, MASK_SCHEMA, temporary / MASKS_FILE)
         temporary.rename(folder)
-        self.state.add(files, clips, drops)
+        self.state.add(files, clips, drops, masks)
         for unit in units:
             shutil.rmtree(unit)
 
@@ -182,7 +190,8 @@ class Journal:
 
     def _check_settings(self) -> None:
         """Write the settings of a new corpus, or refuse to add to one that was made with others."""
-        path, now = self.root / "settings.json", fixed_settings(self._settings)
+        path = self.root / "settings.json"
+        now = json.loads(json.dumps(fixed_settings(self._settings)))  # tuples become lists, as they are on disk
         if self._salt_mark:
             now["salt"] = self._salt_mark
         if self.created:
@@ -204,7 +213,8 @@ class Journal:
     def _load(self) -> None:
         for folder in sorted(path for path in self.root.iterdir() if re.fullmatch(r"\d{5,}", path.name)):
             files = [FileRecord(**row) for row in pq.read_table(folder / "files.parquet").to_pylist()]
-            self.state.add(files, read_clips(folder / "clips.parquet"), read_drops(folder / "drops.parquet"))
+            clips, drops = read_clips(folder / "clips.parquet"), read_drops(folder / "drops.parquet")
+            self.state.add(files, clips, drops, read_masks(folder / MASKS_FILE))
 
     def _clean(self) -> None:
         """Remove what a kill left behind: uncommitted shards and half-written folders."""

@@ -8,6 +8,7 @@ from training.config import to_plain
 from training.corpus.decoder_process import DecodingSettings
 from training.corpus.field_of_view import FieldOfViewSettings
 from training.corpus.filters import FilterSettings
+from training.corpus.overlay import OverlaySettings
 from training.errors import UserError
 
 # They describe the files of one run, so two runs into one corpus may differ in them.
@@ -50,6 +51,7 @@ class CurationSettings:
     shard_megabytes: float = 256.0  # image bytes per shard; a few hundred MB suit streaming and uploads
     row_group_frames: int = 32  # rows read at once for one clip; about 0.6 MB
     field_of_view: FieldOfViewSettings = field(default_factory=FieldOfViewSettings)
+    overlay: OverlaySettings = field(default_factory=OverlaySettings)
     filters: FilterSettings = field(default_factory=FilterSettings)
     decoding: DecodingSettings = field(default_factory=DecodingSettings)
 
@@ -64,6 +66,7 @@ class CurationSettings:
             "row_group_frames": (self.row_group_frames, 1),
             "image_quality": (self.image_quality, 1),
             "field_of_view.frames": (self.field_of_view.frames, 1),
+            "overlay.min_frames": (self.overlay.min_frames, 2),
             "decoding.stall_seconds": (self.decoding.stall_seconds, 0.1),
             "decoding.threads": (self.decoding.threads, 0),
         }

@@ -1,7 +1,7 @@
 """The curation of one unit: decode, crop, score, decide, encode; the outcome waits in a folder of its own.
 
 The folder appears under its final name in one rename, so a unit is either finished or not there. It holds `frames.bin`
-(JPEG or WebP images one after the other) and `unit.json` (what they are, and what was dropped).
+(JPEG or WebP images one after the other) `unit.json` (what they are, and what was dropped) and `masks.parquet`.
 """
 
 import hashlib
@@ -12,11 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from training.corpus.clips import Verdict, cut_clips, drop_spans
 from training.corpus.decoder_process import DecoderProcess
-from training.corpus.field_of_view import CropBox, crop, estimate_crop, full_frame
+from training.corpus.field_of_view import CropBox
 from training.corpus.filtering import FilterPass
 from training.corpus.filters import Picture
 from training.corpus.frames import (
@@ -25,11 +23,12 @@ from training.corpus.frames import (
     UnusableSourceError,
     encode_image,
     file_sha256,
-    fit_short_side,
     open_frames,
 )
 from training.corpus.labels import resolve_labels
-from training.corpus.manifest import Clip, Drop, clip_of_row
+from training.corpus.looks import Look, Looks
+from training.corpus.manifest import Clip, Drop, clip_of_row, write_rows
+from training.corpus.masks import MASK_SCHEMA, MASKS_FILE, Mask, read_masks
 from training.corpus.settings import CurationSettings, procedure_names
 from training.corpus.sources import SourceFile, Unit, file_drop
 
@@ -52,6 +51,7 @@ class FileRecord:
     frames_sampled: int
     frames_kept: int
     replaced: bool  # the file had other content before, of which nothing was kept: earlier drop rows are void
+    overlay: str = ""  # outcome of the search for overlays, see overlay.Overlay; "" without a frame
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ class _Encoded:
     length: int
     width: int
     height: int
-    box: CropBox
+    seen: Look
     phash: int
     luma: float
     sharpness: float
 
     @property
     def look(self) -> tuple[int, int, CropBox]:
-        return self.width, self.height, self.box
+        return self.width, self.height, self.seen.box
 
 
 def curate_unit(
@@ -150,6 +150,7 @@ def curate_unit(
                 spool.flush()
                 os.fsync(spool.fileno())
             staged = _stage(unit, stream, settings, encoded, verdicts, hashes, first_clip, replaced)
+            write_rows(_masks(encoded, verdicts), MASK_SCHEMA, staging / MASKS_FILE)
     (staging / "unit.json").write_text(json.dumps(asdict(staged)), encoding="utf-8")
     staging.rename(folder)
 
@@ -162,6 +163,12 @@ def load_unit(folder: Path) -> StagedUnit:
         for item in plain["clips"]
     ]
     return StagedUnit([FileRecord(**item) for item in plain["files"]], clips, [Drop(**item) for item in plain["drops"]])
+
+
+def staged_masks(folder: Path) -> list[Mask]:
+    """The masks of a staged unit; none when no frame of it was read."""
+    path = folder / MASKS_FILE
+    return read_masks(path) if path.is_file() else []
 
 
 def staged_images(folder: Path, clip: StagedClip) -> Iterator[bytes]:
@@ -180,6 +187,7 @@ def file_record(
     frames_sampled: int = 0,
     frames_kept: int = 0,
     replaced: bool = False,
+    overlay: str = "",
 ) -> FileRecord:
     """The record of a file under its own labels and those of this run."""
     labels = resolve_labels(file.labels, settings, file.input)
@@ -196,6 +204,7 @@ def file_record(
         frames_sampled,
         frames_kept,
         replaced,
+        overlay,
     )
 
 
@@ -224,7 +233,7 @@ def _encode(
     unit: Unit, stream: FrameStream, settings: CurationSettings, write: Callable[[bytes], int], advance: Advance
 ) -> tuple[list[_Encoded | None], list[Verdict | None]]:
     """Write the image of every sample and decide which stay: one entry per sample in both lists."""
-    boxes = _crop_boxes(stream, settings, 80.0 if unit.sequence else 100.0)
+    looks = Looks(unit, stream, settings)
     filters = FilterPass(settings.filters)
     encoded: list[_Encoded | None] = []
     missing: list[Verdict | None] = []
@@ -237,29 +246,23 @@ def _encode(
             encoded.append(None)
             missing.append(Verdict(frame.reason, detail=frame.detail))
             continue
-        box = boxes.get(frame.shape[:2], full_frame(frame))
-        stored = fit_short_side(crop(frame, box), settings.short_side)
+        look = looks.of(frame)
+        stored = look.store(frame)
         picture = Picture(stored, sample.timestamp)
         filters.add(picture)
         image = encode_image(stored, settings.image_format, settings.image_quality)
         write(image)
         facts = (picture.phash, picture.luma, picture.sharpness)
-        encoded.append(_Encoded(offset, len(image), stored.shape[1], stored.shape[0], box, *facts))
+        encoded.append(_Encoded(offset, len(image), stored.shape[1], stored.shape[0], look, *facts))
         missing.append(None)
         offset += len(image)
     return encoded, filters.verdicts([sample.timestamp for sample in stream.samples], missing)
 
 
-def _crop_boxes(stream: FrameStream, settings: CurationSettings, percentile: float) -> dict[tuple[int, int], CropBox]:
-    """The crop box for each frame size (height, width) of the unit."""
-    if not settings.field_of_view.enabled:
-        return {}
-    by_size: dict[tuple[int, int], list[np.ndarray]] = {}
-    for frame in stream.peek(settings.field_of_view.frames):
-        by_size.setdefault(frame.shape[:2], []).append(frame)
-    return {
-        size: estimate_crop(frames, settings.field_of_view, percentile=percentile) for size, frames in by_size.items()
-    }
+def _masks(encoded: list[_Encoded | None], verdicts: list[Verdict | None]) -> list[Mask]:
+    """The masks of the kept frames, each once."""
+    kept = [item.seen.mask for item, verdict in zip(encoded, verdicts, strict=True) if item and verdict is None]
+    return list({mask.mask_id: mask for mask in kept if mask}.values())
 
 
 def _stage(
@@ -292,6 +295,9 @@ def _stage(
         clips.append(StagedClip(_clip(unit, stream, settings, positions, frames[0][0], hashes, number), rows))
     drops = drop_spans(stream.samples, verdicts, unit.video_id)
     kept, sampled = dict.fromkeys(hashes, 0), dict.fromkeys(hashes, 0)
+    overlays = {
+        sample.file.path: item.seen.overlay for sample, item in zip(stream.samples, encoded, strict=True) if item
+    }
     for sample, verdict in zip(stream.samples, verdicts, strict=True):
         sampled[sample.file.path] += 1
         kept[sample.file.path] += verdict is None
@@ -308,6 +314,7 @@ def _stage(
             frames_sampled=sampled[file.path],
             frames_kept=kept[file.path],
             replaced=replaced,
+            overlay=overlays.get(file.path, ""),
         )
         for file in unit.files
     ]
@@ -345,15 +352,7 @@ def _clip(
         t_end=end,
         num_frames=len(samples),
         sha256=_clip_sha256([hashes[path] for path in dict.fromkeys(sample.file.path for sample in samples)]),
-        crop_left=first.box.left,
-        crop_top=first.box.top,
-        crop_right=first.box.right,
-        crop_bottom=first.box.bottom,
-        fov_cx=None,
-        fov_cy=None,
-        fov_radius=None,
-        fov_confidence=None,
-        mask="",
+        **first.seen.columns,
         weight=1.0,
         overlaps=(),
         path=samples[0].file.path,

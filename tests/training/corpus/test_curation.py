@@ -62,6 +62,7 @@ def test_files_left_behind(mixed_corpus):
     assert {path.name for path in mixed_corpus.iterdir()} == {
         "shards",
         "manifest.parquet",
+        "masks.parquet",
         "drops.parquet",
         "curation.json",
         "journal",
@@ -75,6 +76,7 @@ def test_files_left_behind(mixed_corpus):
         "00000/clips.parquet",
         "00000/drops.parquet",
         "00000/files.parquet",
+        "00000/masks.parquet",
     }
 
 
