@@ -21,6 +21,10 @@ from transformers import (
 )
 
 from training.corpus.curation import curate
+from training.corpus.filters import FilterSettings
+from training.corpus.filters.blur import BlurSettings
+from training.corpus.filters.out_of_body import OutOfBodySettings
+from training.corpus.filters.screen import ScreenSettings
 from training.corpus.frames import encode_image
 from training.corpus.manifest import (
     CLIP_SCHEMA,
@@ -50,7 +54,13 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             coarse = generator.integers(40, 220, (4, 5, 3), dtype=np.uint8)
             cv2.imwrite(str(folder / f"case{number}_{frame}.jpg"), cv2.resize(coarse, (80, 64)))
     out = tmp_path_factory.mktemp("corpus") / "corpus"
-    curate([root], out, CurationSettings())
+    # Color fields are no tissue: these filters would rightly drop them.
+    filters = FilterSettings(
+        out_of_body=OutOfBodySettings(enabled=False),
+        screen=ScreenSettings(enabled=False),
+        blur=BlurSettings(enabled=False),
+    )
+    curate([root], out, CurationSettings(filters=filters))
     return out
 
 

@@ -1,6 +1,6 @@
 """From decided samples to clips and drop spans."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from training.corpus.frames import Sample
@@ -18,15 +18,20 @@ class Verdict:
 
 
 def cut_clips(
-    samples: Sequence[Sample], verdicts: Sequence[Verdict | None], looks: Sequence[Hashable], longest: int
+    samples: Sequence[Sample],
+    verdicts: Sequence[Verdict | None],
+    looks: Sequence[Hashable],
+    longest: int,
+    breaks: Collection[int] = (),
 ) -> list[list[int]]:
-    """Maximal runs of kept samples, cut at `longest` frames.
+    """Maximal runs of kept samples, cut at `longest` frames and where a scene begins.
 
     Args:
         samples: of one unit, in time order.
         verdicts: one per sample; `None` keeps it.
         looks: one value per sample (stored size, crop box); a clip has one look.
         longest: most frames of a clip.
+        breaks: positions of samples that begin a scene.
 
     Returns:
         Positions of the samples of each clip, in order.
@@ -36,10 +41,8 @@ def cut_clips(
         if verdicts[position] is not None:
             continue
         last = clips[-1] if clips else []
-        continues = (
-            bool(last) and last[-1] == position - 1 and sample.follows and looks[position] == looks[position - 1]
-        )
-        if continues and len(last) < longest:
+        continues = bool(last) and last[-1] == position - 1 and sample.follows and position not in breaks
+        if continues and looks[position] == looks[position - 1] and len(last) < longest:
             last.append(position)
         else:
             clips.append([position])

@@ -146,10 +146,10 @@ def curate_unit(
             advance(0, unit.size)
         else:
             with (staging / "frames.bin").open("wb") as spool:
-                encoded, verdicts = _encode(unit, stream, settings, spool.write, advance)
+                encoded, verdicts, breaks = _encode(unit, stream, settings, spool.write, advance)
                 spool.flush()
                 os.fsync(spool.fileno())
-            staged = _stage(unit, stream, settings, encoded, verdicts, hashes, first_clip, replaced)
+            staged = _stage(unit, stream, settings, encoded, verdicts, breaks, hashes, first_clip, replaced)
             write_rows(_masks(encoded, verdicts), MASK_SCHEMA, staging / MASKS_FILE)
     (staging / "unit.json").write_text(json.dumps(asdict(staged)), encoding="utf-8")
     staging.rename(folder)
@@ -231,8 +231,8 @@ def _failed(
 
 def _encode(
     unit: Unit, stream: FrameStream, settings: CurationSettings, write: Callable[[bytes], int], advance: Advance
-) -> tuple[list[_Encoded | None], list[Verdict | None]]:
-    """Write the image of every sample and decide which stay: one entry per sample in both lists."""
+) -> tuple[list[_Encoded | None], list[Verdict | None], frozenset[int]]:
+    """Write the image of every sample; decide which stay (an entry per sample in both lists) and where scenes begin."""
     looks = Looks(unit, stream, settings)
     filters = FilterPass(settings.filters)
     encoded: list[_Encoded | None] = []
@@ -256,7 +256,9 @@ def _encode(
         encoded.append(_Encoded(offset, len(image), stored.shape[1], stored.shape[0], look, *facts))
         missing.append(None)
         offset += len(image)
-    return encoded, filters.verdicts([sample.timestamp for sample in stream.samples], missing)
+    times = [sample.timestamp for sample in stream.samples]
+    verdicts = filters.verdicts(times, missing)
+    return encoded, verdicts, filters.breaks(times, verdicts)
 
 
 def _masks(encoded: list[_Encoded | None], verdicts: list[Verdict | None]) -> list[Mask]:
@@ -271,6 +273,7 @@ def _stage(
     settings: CurationSettings,
     encoded: list[_Encoded | None],
     verdicts: list[Verdict | None],
+    breaks: frozenset[int],
     hashes: dict[str, str],
     first_clip: int,
     replaced: bool,
@@ -278,7 +281,8 @@ def _stage(
     """Cut clips, collect drops, count."""
     looks = [item.look if item else None for item in encoded]
     clips = []
-    for number, positions in enumerate(cut_clips(stream.samples, verdicts, looks, settings.clip_frames), first_clip):
+    cut = cut_clips(stream.samples, verdicts, looks, settings.clip_frames, breaks)
+    for number, positions in enumerate(cut, first_clip):
         frames = [(item, stream.samples[position]) for position in positions if (item := encoded[position])]
         rows = [
             StagedFrame(

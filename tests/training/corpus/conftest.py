@@ -11,7 +11,10 @@ import pytest
 from training.corpus.curation import curate
 from training.corpus.decoder_process import DecodingSettings
 from training.corpus.filters import FilterSettings
+from training.corpus.filters.blur import BlurSettings
 from training.corpus.filters.duplicate import DuplicateSettings
+from training.corpus.filters.out_of_body import OutOfBodySettings
+from training.corpus.filters.screen import ScreenSettings
 from training.corpus.settings import CurationSettings
 
 FPS = 10.0  # of the test videos: few frames, several seconds
@@ -94,14 +97,22 @@ def fast_start() -> Callable[[bytes], bytes]:
     return move_index_first
 
 
+# The drawn scenes are soft, of all colors, and move so little that most frames would go.
+DRAWN = FilterSettings(
+    out_of_body=OutOfBodySettings(enabled=False),
+    screen=ScreenSettings(enabled=False),
+    blur=BlurSettings(enabled=False),
+    duplicate=DuplicateSettings(enabled=False),
+)
+
+
 def make_settings(**changes: object) -> CurationSettings:
     """Settings for tests: small frames, short patience, one decoder thread."""
     defaults = {
         "short_side": 64,
         "deidentify": False,  # readable names in what is asserted; test_identity.py tests the hashed ones
         "decoding": DecodingSettings(threads=1, stall_seconds=10),
-        # The drawn scenes move so little that most frames would go.
-        "filters": FilterSettings(duplicate=DuplicateSettings(enabled=False)),
+        "filters": DRAWN,
     }
     values = defaults | changes
     return CurationSettings(**values)  # type: ignore[arg-type]

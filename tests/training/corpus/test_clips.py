@@ -33,6 +33,11 @@ def test_gaps_and_other_looks_break_a_clip():
     assert cut_clips(samples(5), verdicts("....."), ["x", "x", "x", "y", "y"], 16) == [[0, 1, 2], [3, 4]]
 
 
+def test_a_new_scene_is_a_new_clip():
+    assert cut_clips(samples(5), verdicts("....."), ["x"] * 5, 16, {0, 3}) == [[0, 1, 2], [3, 4]]
+    assert cut_clips(samples(5), verdicts("..b.."), ["x"] * 5, 16, {2}) == [[0, 1], [3, 4]]
+
+
 def test_consecutive_drops_of_one_reason_are_one_row():
     spans = drop_spans(samples(8), verdicts("bb.bbfb."), "v")
     assert [(s.t_start, s.t_end, s.num_frames, s.reason) for s in spans] == [

@@ -7,20 +7,35 @@ from typing import Protocol
 import numpy as np
 
 from training.corpus.filters.black import BlackFilter, BlackSettings
+from training.corpus.filters.blur import BlurFilter, BlurSettings
+from training.corpus.filters.cuts import CutDetector, CutSettings
 from training.corpus.filters.duplicate import DuplicateFilter, DuplicateSettings
 from training.corpus.filters.frozen import FrozenFilter, FrozenSettings
+from training.corpus.filters.out_of_body import OutOfBodyFilter, OutOfBodySettings
 from training.corpus.filters.picture import Picture, Timeline
+from training.corpus.filters.screen import ScreenFilter, ScreenSettings
+from training.corpus.filters.trim import TrimFilter, TrimSettings
+from training.corpus.filters.white import WhiteFilter, WhiteSettings
 
-__all__ = ["Filter", "FilterSettings", "Picture", "Timeline", "build_filters"]
+__all__ = ["CutDetector", "Filter", "FilterSettings", "Picture", "Timeline", "build_filters"]
 
 
 @dataclass(frozen=True)
 class FilterSettings:
-    """Settings of all filters. Where several would drop a frame, the first in this order gives the reason."""
+    """Settings of all filters. Where several would drop a frame, the first in this order gives the reason.
+
+    `cuts` drops nothing; it finds where a new clip starts.
+    """
 
     black: BlackSettings = field(default_factory=BlackSettings)
+    white: WhiteSettings = field(default_factory=WhiteSettings)
     frozen: FrozenSettings = field(default_factory=FrozenSettings)
+    out_of_body: OutOfBodySettings = field(default_factory=OutOfBodySettings)
+    screen: ScreenSettings = field(default_factory=ScreenSettings)
+    blur: BlurSettings = field(default_factory=BlurSettings)
     duplicate: DuplicateSettings = field(default_factory=DuplicateSettings)
+    trim: TrimSettings = field(default_factory=TrimSettings)
+    cuts: CutSettings = field(default_factory=CutSettings)
 
 
 class Filter(Protocol):
@@ -48,8 +63,18 @@ def build_filters(settings: FilterSettings) -> list[Filter]:
     filters: list[Filter] = []
     if settings.black.enabled:
         filters.append(BlackFilter(settings.black))
+    if settings.white.enabled:
+        filters.append(WhiteFilter(settings.white))
     if settings.frozen.enabled:
         filters.append(FrozenFilter(settings.frozen))
+    if settings.out_of_body.enabled:
+        filters.append(OutOfBodyFilter(settings.out_of_body))
+    if settings.screen.enabled:
+        filters.append(ScreenFilter(settings.screen))
+    if settings.blur.enabled:
+        filters.append(BlurFilter(settings.blur))
     if settings.duplicate.enabled:
         filters.append(DuplicateFilter(settings.duplicate))
+    if settings.trim.enabled:
+        filters.append(TrimFilter(settings.trim))
     return filters
