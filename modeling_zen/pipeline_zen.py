@@ -180,7 +180,7 @@ class ZenVideoFeatureExtractionPipeline(Pipeline):
         for source, video in input_.items():
             failure: Exception | None = None
             try:
-                with _open(source, video, options) as reader:
+                with _open(source, video, options, is_sparse=any(self._asked(options).values())) as reader:
                     yield from self._batches(source, reader, options)
             except (ValueError, OSError) as error:
                 failure = error
@@ -224,18 +224,24 @@ class ZenVideoFeatureExtractionPipeline(Pipeline):
         VideoFeatureSettings(**pipeline_parameters)
         return pipeline_parameters, {}, {}
 
-    def _batches(self, source: str, reader: VideoReader, options: VideoFeatureSettings) -> Iterator[_Batch]:
-        processor = self.image_processor if self.video_processor is None else self.video_processor
+    def _asked(self, options: VideoFeatureSettings) -> dict[str, Any]:
+        """The sampling of this call, or that of the processor."""
         asked = {name: getattr(options, name) for name in _SAMPLING}
         if not any(asked.values()):
             asked = {name: getattr(self.video_processor, name, None) for name in _SAMPLING}
+        return asked
+
+    def _batches(self, source: str, reader: VideoReader, options: VideoFeatureSettings) -> Iterator[_Batch]:
+        processor = self.image_processor if self.video_processor is None else self.video_processor
+        asked = self._asked(options)
         crops = bool(getattr(processor, "do_crop_field_of_view", False))
         indices: list[int] | None = None  # needs no count of the frames
         if asked["fps"] or asked["num_frames"] or crops:
             if reader.num_frames is None:
                 raise ValueError(f"video {source!r} is a live source, which can be sampled by stride only")
             try:
-                indices = sample_indices(reader.num_frames, reader.fps, **asked)
+                times = reader.timestamps() if asked["fps"] else None
+                indices = sample_indices(reader.num_frames, reader.fps, timestamps=times, **asked)
             except ValueError as error:
                 raise ValueError(f"video {source!r}: {error}") from error
         left, top, right, bottom = 0, 0, reader.width, reader.height
@@ -296,12 +302,12 @@ class _FrameArray(VideoReader):
             yield FrameChunk(batch, [number / self.fps for number in batch], torch.stack(frames).cpu())
 
 
-def _open(source: str, video: Any, options: VideoFeatureSettings) -> VideoReader:
+def _open(source: str, video: Any, options: VideoFeatureSettings, is_sparse: bool) -> VideoReader:
     if not isinstance(video, (str, os.PathLike)):
         return _FrameArray(source, video, options.source_fps)
     if options.source_fps is not None:
         raise ValueError(f"source_fps is for frames in memory; the file {source!r} states its own rate")
-    return open_video(video, options.backend, threads=options.decoder_threads)
+    return open_video(video, options.backend, threads=options.decoder_threads, is_sparse=is_sparse)
 
 
 def _list_videos(inputs: Any) -> tuple[dict[str, Any], bool]:

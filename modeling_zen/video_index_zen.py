@@ -102,8 +102,8 @@ class PacketPlan:
         return Need.PICTURE if number in self._wanted else Need.REFERENCE
 
     def reached(self, number: int) -> None:
-        """Forget the wanted frames before this one."""
-        self._wanted = {each for each in self._wanted if each >= number}
+        """Forget this wanted frame, which has been handed out, and those before it."""
+        self._wanted = {each for each in self._wanted if each > number}
 
     def _look(self) -> None:
         self._number = next(self._numbers, self._index.count)

@@ -90,7 +90,10 @@ class ZenVideoProcessor(BaseVideoProcessor):
         **_: Any,
     ) -> list[int]:
         """Numbers of the frames to take; see `sample_indices`."""
-        return sample_indices(metadata.total_num_frames, metadata.fps, fps=fps, num_frames=num_frames, stride=stride)
+        times = getattr(metadata, "frame_times", None)  # of a file; frames in memory are evenly spaced
+        return sample_indices(
+            metadata.total_num_frames, metadata.fps, fps=fps, num_frames=num_frames, stride=stride, timestamps=times
+        )
 
     def fetch_videos(self, video_url_or_urls: Any, sample_indices_fn: Callable | None = None) -> Any:
         """Decode files; the base class would only try torchcodec.
@@ -105,7 +108,7 @@ class ZenVideoProcessor(BaseVideoProcessor):
         if isinstance(video_url_or_urls, list):
             pairs = [self.fetch_videos(each, sample_indices_fn=sample_indices_fn) for each in video_url_or_urls]
             return [frames for frames, _ in pairs], [metadata for _, metadata in pairs]
-        with open_video(video_url_or_urls) as video:
+        with open_video(video_url_or_urls, is_sparse=sample_indices_fn is not None) as video:
             if video.num_frames is None:
                 raise ValueError(f"video {video.source!r} is a live source, which cannot be read whole")
             metadata = VideoMetadata(
@@ -116,6 +119,7 @@ class ZenVideoProcessor(BaseVideoProcessor):
                 duration=video.duration,
                 video_backend=video.backend,
             )
+            metadata.frame_times = video.timestamps()  # type: ignore[attr-defined]
             try:
                 indices = range(video.num_frames) if sample_indices_fn is None else sample_indices_fn(metadata=metadata)
             except ValueError as error:

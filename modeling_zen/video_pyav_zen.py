@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
 from .video_container_zen import is_cut_short
 from .video_index_zen import Need, PacketIndex, PacketPlan
@@ -49,6 +49,7 @@ class PyAVReader(VideoReader):
         if self._ahead is None:
             raise RefusedError("the video has no frames")
         self._first_pts = self._ahead.pts
+        self.is_interlaced = bool(self._ahead.interlaced_frame)
         self._is_live = not Path(source).is_file() and not self._container.duration
         self.fps = stated_rate(self._stream.average_rate or self._stream.guessed_rate)
         self.height, self.width = (int(side) for side in self._pixels(self._ahead).shape[:2])
@@ -66,12 +67,11 @@ class PyAVReader(VideoReader):
             return float(stream * self._stream.time_base)
         return None if container is None else container / self._av.time_base
 
-    def timestamps(self) -> torch.Tensor:
+    def timestamps(self) -> np.ndarray:
         """See `VideoReader`."""
-        times = self._packets().times
-        if not times:  # raw streams state none
-            return super().timestamps()
-        return (torch.tensor(times, dtype=torch.int64) - times[0]).double() * float(self._stream.time_base)
+        times = np.array(self._packets().times, np.int64)
+        # Raw streams state none.
+        return (times - times[0]) * float(self._stream.time_base) if len(times) else super().timestamps()
 
     def keyframes(self) -> list[int]:
         """See `VideoReader`."""
@@ -177,47 +177,68 @@ class PyAVReader(VideoReader):
             self._packets()  # tells what need not be decoded
         return itertools.count(0, step)  # reading on needs no index
 
+    def arrays(self, indices: Iterable[int]) -> Iterator[np.ndarray]:
+        """See `VideoReader`."""
+        for number, frame in self._frames(self._ascending(indices)):
+            yield np.ascontiguousarray(self._picture(number, frame))
+
     def _decode(self, numbers: Iterator[int], chunk: int) -> Iterator[FrameChunk]:
+        import torch
+
+        frames = self._frames(numbers)
+        is_done = False
+        while not is_done:
+            pixels = torch.empty((chunk, self.height, self.width, 3), dtype=torch.uint8)
+            # numpy copies without waking a pool of threads, which would take as long as decoding.
+            memory = pixels.numpy()
+            done: list[int] = []
+            times: list[float] = []
+            failure: ValueError | None = None
+            try:
+                for number, frame in itertools.islice(frames, chunk):
+                    memory[len(done)] = self._picture(number, frame)
+                    times.append(self._time(frame, number))
+                    done.append(number)
+            except ValueError as error:
+                failure = error
+            is_done = len(done) < chunk
+            if done:
+                yield FrameChunk(done, times, pixels[: len(done)])
+            if failure is not None:
+                raise failure
+
+    def _frames(self, numbers: Iterator[int]) -> Iterator[tuple[int, Any]]:
+        """The wanted numbers with their decoded frames. Raises `ValueError` for damage; ends where the source ends."""
         plan: PacketPlan | None = None
         if self._index is not None and self._index.times:
             numbers, ahead = itertools.tee(numbers)
             plan = PacketPlan(self._index, ahead)
-        while batch := list(itertools.islice(numbers, chunk)):
-            self._plan = plan
-            pixels = torch.empty((len(batch), self.height, self.width, 3), dtype=torch.uint8)
-            # numpy copies without waking a pool of threads, which would take as long as decoding.
-            memory = pixels.numpy()
-            times: list[float] = []
-            failure: ValueError | None = None
-            for number in batch:
-                try:
-                    frame = self._frame(number)
-                except self._av.FFmpegError as error:
-                    failure = damaged(self, number if plan else self._next, error)
-                    self._next = _NOWHERE
-                    break
-                if frame is None:
-                    failure = self._early_end()
-                    break
-                if self._next != number:
-                    failure = damaged(self, number, ValueError("the decoder passes over it"))
-                    break
-                picture = self._pixels(frame)
-                if picture.shape != memory.shape[1:]:
-                    sizes = [f"{size[1]} x {size[0]}" for size in (memory.shape[1:], picture.shape)]
-                    failure = ValueError(f"video {self.source!r} changes from {' to '.join(sizes)} at frame {number}")
-                    break
-                memory[len(times)] = picture
-                times.append(self._time(frame, number))
-            if times:
-                yield FrameChunk(batch[: len(times)], times, pixels[: len(times)])
-            if failure is not None:
-                raise failure
-            if len(times) < len(batch):
+        for number in numbers:
+            self._plan = plan  # another iteration may have come between
+            try:
+                frame = self._frame(number)
+            except self._av.FFmpegError as error:
+                failure = damaged(self, number if plan else self._next, error)
+                self._next = _NOWHERE
+                raise failure from error
+            if frame is None:
+                if (failure_at_end := self._early_end()) is not None:
+                    raise failure_at_end
                 return
+            if self._next != number:
+                raise damaged(self, number, ValueError("the decoder passes over it"))
+            yield number, frame
             if plan is not None:
-                plan.reached(batch[-1])
-                self._left_out = {each for each in self._left_out if each > self._next}
+                plan.reached(number)
+                if len(self._left_out) > _NEAR:
+                    self._left_out = {each for each in self._left_out if each > self._next}
+
+    def _picture(self, number: int, frame: Any) -> np.ndarray:
+        pixels = self._pixels(frame)
+        if pixels.shape != (self.height, self.width, 3):
+            sizes = f"{self.width} x {self.height} to {pixels.shape[1]} x {pixels.shape[0]}"
+            raise ValueError(f"video {self.source!r} changes from {sizes} at frame {number}")
+        return pixels
 
     def _early_end(self) -> ValueError | None:
         """What is wrong, now that there are no more frames, if something is."""
@@ -286,11 +307,9 @@ class PyAVReader(VideoReader):
             self._index = PacketIndex(self._av, self.source, self._stream.index, self._first_pts)
         return self._index
 
-    def _pixels(self, frame: Any) -> Any:
-        """Numpy uint8 (height, width, 3), rotated as the container says (PyAV gives degrees against the clock)."""
-        pixels = frame.to_ndarray(format="rgb24")
-        quarters = round(frame.rotation / 90) % 4
-        return torch.rot90(torch.from_numpy(pixels), quarters, (0, 1)).numpy() if quarters else pixels
+    def _pixels(self, frame: Any) -> np.ndarray:
+        """uint8 (height, width, 3), rotated as the container says (PyAV gives degrees against the clock)."""
+        return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4)
 
 
 __all__ = ["PyAVReader"]

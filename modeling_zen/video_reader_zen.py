@@ -1,4 +1,4 @@
-"""What reading a video means: frames by number or in turn, in bounded memory, and which frames to sample.
+"""What reading a video means: frames by number or in turn, in bounded memory.
 
 Frame numbers count the frames in the order in which they are shown, from 0; times are seconds from the first frame, as
 the container states them.
@@ -10,91 +10,14 @@ import operator
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch  # imported where tensors are made: who reads arrays does not wait for it
 
 CHUNK = 16  # frames held at once by default: 100 MB of 1920 x 1080; larger ones are slower to allocate
-# A frame rate asked for may lie above the file's by this factor: files state 29.97 for 30, 24.999 for 25.
-_RATE_TOLERANCE = 1.01
-
-
-def sample_indices(
-    num_frames_in_file: int,
-    fps_of_file: float | None,
-    *,
-    fps: float | None = None,
-    num_frames: int | None = None,
-    stride: int | None = None,
-    timestamps: torch.Tensor | None = None,
-) -> list[int]:
-    """Numbers of the frames to read, ascending, each once; all of them when nothing else is asked for.
-
-    Args:
-        num_frames_in_file: Frames that there are.
-        fps_of_file: Their rate, frames per second; only `fps` needs it.
-        fps: Frames per second to take: see `nearest_frames`.
-        num_frames: Frames to take in all, spread evenly: frame number ⌊i · num_frames_in_file / num_frames⌋ for
-            i = 0, 1, ..., as transformers does.
-        stride: Every stride-th frame, from the first.
-        timestamps: When the frames are shown, as `VideoReader.timestamps` says; only `fps` looks at them. `None`: they
-            are evenly spaced.
-
-    Raises:
-        ValueError: More than one of the three; no frames; a rate above the file's; more frames than there are (repeated
-            ones would look like a camera that stands still to whatever reads time or motion); a number below 1.
-    """
-    asked = {"fps": fps, "num_frames": num_frames, "stride": stride}
-    given = {name: value for name, value in asked.items() if value is not None}
-    if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} are given; at most one of fps, num_frames and stride is wanted")
-    if num_frames_in_file < 1:
-        raise ValueError("the video has no frames")
-    for name in ("num_frames", "stride"):
-        value = asked[name]
-        if value is not None and (not float(value).is_integer() or value < 1):
-            raise ValueError(f"{name} must be an integer of at least 1, got {value}")
-    if num_frames is not None:
-        if num_frames > num_frames_in_file:
-            raise ValueError(f"num_frames={num_frames} is more than the {num_frames_in_file} frames of the video")
-        return [index * num_frames_in_file // int(num_frames) for index in range(int(num_frames))]
-    if fps is not None:
-        return _at_rate(num_frames_in_file, fps_of_file, fps, timestamps)
-    return list(range(0, num_frames_in_file, int(stride or 1)))
-
-
-def _at_rate(count: int, native: float | None, fps: float, timestamps: torch.Tensor | None) -> list[int]:
-    if native is None or not native > 0:
-        raise ValueError(f"fps={fps:g} needs the frame rate of the video, which is unknown; give num_frames or stride")
-    if not 0 < fps < math.inf:
-        raise ValueError(f"fps must be above 0, got {fps}")
-    if fps > native * _RATE_TOLERANCE:
-        raise ValueError(f"fps={fps:g} is above the {native:g} frames per second of the video")
-    if fps >= native:
-        return list(range(count))
-    if timestamps is None:
-        timestamps = torch.arange(count, dtype=torch.float64) / native
-    return list(dict.fromkeys(nearest_frames(timestamps, fps)))
-
-
-def nearest_frames(timestamps: torch.Tensor, fps: float) -> list[int]:
-    """The frame nearest to each of the times 0, 1/fps, 2/fps, ..., the earlier one of two equally near.
-
-    Args:
-        timestamps: float64 (n,), seconds, ascending from 0.
-        fps: Times per second.
-
-    Returns:
-        A frame number per time up to the last frame, ascending; some repeated where frames are further apart.
-    """
-    if not len(timestamps):
-        return []
-    times = torch.arange(math.floor(float(timestamps[-1]) * fps + 1e-6) + 1, dtype=torch.float64) / fps
-    later = torch.searchsorted(timestamps, times).clamp(max=len(timestamps) - 1)
-    earlier = (later - 1).clamp(min=0)
-    # Equally near within a microsecond: times are not exact in floating point.
-    is_earlier = times - timestamps[earlier] <= timestamps[later] - times + 1e-6
-    return torch.where(is_earlier, earlier, later).tolist()
 
 
 class FrameChunk(NamedTuple):
@@ -102,7 +25,7 @@ class FrameChunk(NamedTuple):
 
     numbers: list[int]  # n frame numbers, from 0
     timestamps: list[float]  # n times, seconds from the first frame
-    pixels: torch.Tensor  # uint8 (n, height, width, 3), RGB
+    pixels: "torch.Tensor"  # uint8 (n, height, width, 3), RGB
 
 
 class VideoReader(ABC):
@@ -114,6 +37,7 @@ class VideoReader(ABC):
     height: int  # pixels of a frame as it is shown, that is after rotation
     width: int
     note: str = ""  # why another backend than the first one was taken; "" normally
+    is_interlaced: bool = False  # whether frames are known to consist of two fields, one later than the other
 
     @property
     @abstractmethod
@@ -130,24 +54,26 @@ class VideoReader(ABC):
         """Seconds that the container states, more than `duration` where the end is missing; `None`: it is not known."""
         return None
 
-    def timestamps(self) -> torch.Tensor:
+    def timestamps(self) -> np.ndarray:
         """When each frame is shown: float64 (num_frames,), seconds from the first, ascending. Not for live sources.
 
         The default is for sources without times of their own: frames evenly spaced at `fps`.
         """
-        return torch.arange(self.num_frames or 0, dtype=torch.float64) / self.fps
+        return np.arange(self.num_frames or 0) / self.fps
 
     def keyframes(self) -> list[int]:
         """Numbers of the frames that decode on their own, ascending; empty where that is not known."""
         return []
 
-    def read(self, indices: Sequence[int]) -> torch.Tensor:
+    def read(self, indices: Sequence[int]) -> "torch.Tensor":
         """The frames of these numbers, in any order, also repeated: uint8 (n, height, width, 3), RGB.
 
         Raises:
             TypeError: A number that is no integer.
             ValueError: A number that is no frame of the video, or a frame that cannot be decoded.
         """
+        import torch
+
         wanted = [operator.index(index) for index in indices]
         self._check(wanted)
         places: dict[int, list[int]] = {}
@@ -181,11 +107,20 @@ class VideoReader(ABC):
         if indices is None:
             yield from self._decode(self._all(step), chunk)
             return
-        wanted = [operator.index(index) for index in indices]
-        self._check(wanted)
-        if any(later <= earlier for earlier, later in itertools.pairwise(wanted)):
-            raise ValueError("frame numbers must ascend; use read() for another order")
-        yield from self._decode(iter(wanted), chunk)
+        yield from self._decode(self._ascending(indices), chunk)
+
+    def arrays(self, indices: Iterable[int]) -> Iterator[np.ndarray]:
+        """The frames of these numbers one by one, each uint8 (height, width, 3), RGB.
+
+        Args:
+            indices: Ascending frame numbers.
+
+        Raises:
+            TypeError: A number that is no integer.
+            ValueError: See `frames`.
+        """
+        for chunk in self.frames(indices, chunk=1):
+            yield chunk.pixels[0].numpy()
 
     def __iter__(self) -> Iterator[FrameChunk]:
         return self.frames()
@@ -203,6 +138,13 @@ class VideoReader(ABC):
     def _all(self, step: int) -> Iterator[int]:
         count = self.num_frames
         return itertools.count(0, step) if count is None else iter(range(0, count, step))
+
+    def _ascending(self, indices: Iterable[int]) -> Iterator[int]:
+        wanted = [operator.index(index) for index in indices]
+        self._check(wanted)
+        if any(later <= earlier for earlier, later in itertools.pairwise(wanted)):
+            raise ValueError("frame numbers must ascend; use read() for another order")
+        return iter(wanted)
 
     def _check(self, numbers: list[int]) -> None:
         count = self.num_frames
@@ -248,8 +190,6 @@ __all__ = [
     "RefusedError",
     "VideoReader",
     "damaged",
-    "nearest_frames",
     "reason_of",
-    "sample_indices",
     "stated_rate",
 ]

@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from modeling_zen.image_processing_zen import ZenImageProcessor
 from modeling_zen.video_decoding_zen import open_video
-from modeling_zen.video_reader_zen import sample_indices
+from modeling_zen.video_sampling_zen import sample_indices
 
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm")

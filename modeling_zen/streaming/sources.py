@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from modeling_zen.video_decoding_zen import open_video
-from modeling_zen.video_reader_zen import sample_indices
+from modeling_zen.video_sampling_zen import sample_indices
 
 # What to tell FFmpeg unless told otherwise. RTSP over TCP, since hospital networks lose UDP packets under load; and no
 # frames held back for reordering what arrives, nor seconds of stream read before the first frame.
@@ -87,13 +87,14 @@ class FileSource(Source):
 
     def __init__(self, path: str, *, fps: float | None, one_by_one: bool) -> None:
         self.name = path
-        self._reader = open_video(path)
+        self._reader = open_video(path, is_sparse=fps is not None)
         self.backend = self._reader.backend
         self._chunk = 1 if one_by_one else _FILE_CHUNK
         self._numbers: list[int] | None = None
         if fps is not None:
             try:
-                self._numbers = sample_indices(self._reader.num_frames or 0, self._reader.fps, fps=fps)
+                count, times = self._reader.num_frames or 0, self._reader.timestamps()
+                self._numbers = sample_indices(count, self._reader.fps, fps=fps, timestamps=times)
             except ValueError:
                 self.close()
                 raise

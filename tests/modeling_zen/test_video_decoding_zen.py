@@ -20,8 +20,8 @@ import torch
 
 import modeling_zen.video_decoding_zen as module
 from modeling_zen.video_container_zen import is_cut_short
-from modeling_zen.video_decoding_zen import open_video, sample_indices
-from training.corpus.decoding import sample_indices as corpus_sample_indices
+from modeling_zen.video_decoding_zen import nearest_frames, open_video, sample_indices
+from training.corpus.decoding import VideoFacts, choose_frames
 
 FRAMES, FPS = 70, 10
 
@@ -478,12 +478,19 @@ def test_sampling_by_hand() -> None:
 @pytest.mark.parametrize("native", [24.0, 25.0, 30000 / 1001, 60.0])
 @pytest.mark.parametrize("fps", [0.5, 1.0, 7.0, 24.0])
 def test_sampling_by_rate_is_that_of_the_corpus(native: float, fps: float) -> None:
-    expected = corpus_sample_indices(np.arange(733) / native, fps)
-    ours = np.array(sample_indices(733, native, fps=fps))
-    assert len(ours) == len(expected)
-    steps = np.arange(len(expected)) * native / fps
-    undecided = np.abs(steps % 1 - 0.5) < 1e-6  # half-way: its floating-point numbers decide by their last bit
-    assert np.array_equal(ours[~undecided], expected[~undecided])
+    times = np.arange(733) / native
+    expected = choose_frames(VideoFacts(733, native, times, [0], 0.0, ""), fps, "exact").indices.tolist()
+    assert sample_indices(733, native, fps=fps) == sample_indices(733, native, fps=fps, timestamps=times) == expected
+
+
+def test_sampling_by_true_times() -> None:
+    """The first ten frames last twice as long as the others."""
+    times = np.array([*np.arange(10) / 5, *(2 + np.arange(20) / 10)])
+    assert sample_indices(30, 7.5, fps=1, timestamps=times) == [0, 5, 10, 20]
+    assert sample_indices(30, 7.5, fps=1) == [0, 7, 15, 22]  # 7.5 and 22.5: the earlier one
+    assert nearest_frames([0.0, 0.4, 1.1, 1.2, 5.0, 5.1], 1.0) == [0, 2, 3, 3, 4, 4]
+    assert nearest_frames([0.0, 4.0], 1.0, last=6.5) == [0, 0, 0, 1, 1, 1, 1]
+    assert nearest_frames([], 1.0) == []
 
 
 @pytest.mark.parametrize(

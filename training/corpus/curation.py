@@ -10,11 +10,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from training.corpus.atomic import replacing
-from training.corpus.decoder_process import DecoderProcess
+from training.corpus.balance import with_weights
 from training.corpus.decoding import check_reader
+from training.corpus.duplicates.seen import apply_seen
+from training.corpus.duplicates.table import read_summary
 from training.corpus.frames import file_sha256
 from training.corpus.identity import Names, open_names
 from training.corpus.inputs import Inputs, open_inputs
@@ -33,13 +33,20 @@ from training.corpus.manifest import (
     write_rows,
 )
 from training.corpus.masks import MASK_SCHEMA, MASKS_FILE
+from training.corpus.overlaps import overlap_report
+from training.corpus.rebalance import count_left_out, settle_balance
 from training.corpus.settings import LABELS, CurationSettings, recorded_settings
-from training.corpus.sources import Scan, SourceFile, Unit, group
+from training.corpus.sources import Scan, SourceFile, Unit, file_drop, group
 from training.corpus.splits import resolve_splits
-from training.corpus.unit import FileRecord, curate_unit, file_record, load_unit
+from training.corpus.unit import WORKER_DIED, FileRecord, file_record, load_unit
+from training.corpus.withdrawn import REMOVALS_FILE, REMOVED, Withdrawn, write_removals
+from training.corpus.work.engines import open_engine
+from training.corpus.work.order import in_order
+from training.corpus.work.progress import ProgressBar
+from training.corpus.work.task import Task, task_folder
 from training.errors import UserError
 
-PACKAGES = ("zen-surgical", "decord", "numpy", "opencv-python-headless", "pillow", "pyarrow")
+PACKAGES = ("zen-surgical", "av", "decord", "numpy", "opencv-python-headless", "pillow", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -106,9 +113,9 @@ def curate(inputs: Sequence[Path | str], out: Path, settings: CurationSettings) 
                 if journal.created:
                     journal.remove()
                 raise _no_frames(inputs, reasons)
-            counts, print_ = _publish(journal.state, out, settings, force=not work.nothing_new)
+            counts, print_ = publish(journal.state, out, settings, force=not work.nothing_new)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(
                 f"no space left for the output folder {str(out)!r}: free some and run the same command again, it "
                 "continues where it stopped"
@@ -138,6 +145,7 @@ def make_plan(found: Scan, state: State, settings: CurationSettings, names: Name
     replaced: set[tuple[str, str]] = set()
     records: list[FileRecord] = []
     new: dict[str, list[SourceFile]] = {"videos": [], "stills": []}
+    died = {(drop.input, drop.path) for drop in state.drops if drop.reason == WORKER_DIED}
     for kind, files in (("videos", found.videos), ("stills", found.stills)):
         for file in files:
             shown = names.file(file)
@@ -147,6 +155,10 @@ def make_plan(found: Scan, state: State, settings: CurationSettings, names: Name
                 continue
             if known.frames_kept:
                 _check_labels(shown, known, settings)
+            if shown.key in died:  # of a full memory perhaps, so it is worth another try
+                replaced.add(shown.key)
+                new[kind].append(file)
+                continue
             if (known.size, known.mtime_ns) == (shown.size, shown.mtime_ns):
                 continue
             if _same_content(file, known):
@@ -161,10 +173,33 @@ def make_plan(found: Scan, state: State, settings: CurationSettings, names: Name
                 new[kind].append(file)
     fresh = [(file, drop) for file, drop in found.rejected if names.file(file).key not in state.files]
     records += [file_record(names.file(file), settings) for file, _ in fresh]
-    units = group(new["videos"], new["stills"], settings)
+    units, refused = _without_removed(new, Withdrawn(state.removals), settings, names)
+    for shown in (names.file(file) for file, _ in refused):
+        records.append(file_record(shown, settings, replaced=shown.key in replaced))
     names.remember(units, [file for file, _ in fresh])
-    drops = [names.drop(file, drop) for file, drop in fresh]
+    drops = [names.drop(file, drop) for file, drop in [*fresh, *refused]]
     return Plan(names.units(units), replaced, records, drops)
+
+
+def _without_removed(
+    new: dict[str, list[SourceFile]], withdrawn: Withdrawn, settings: CurationSettings, names: Names
+) -> tuple[list[Unit], list[tuple[SourceFile, Drop]]]:
+    """The new files as units, and those that may not enter because their case was removed."""
+    why: dict[tuple[str, str], str] = {}
+    refused: list[SourceFile] = []
+    allowed: dict[str, list[SourceFile]] = {}
+    for kind, files in new.items():
+        why |= {file.key: reason for file in files if (reason := withdrawn.file(names.file(file)))}
+        refused += [file for file in files if file.key in why]
+        allowed[kind] = [file for file in files if file.key not in why]
+    units = []
+    for unit in group(allowed["videos"], allowed["stills"], settings):
+        if reason := withdrawn.unit(names.unit(unit)):
+            why |= dict.fromkeys((file.key for file in unit.files), reason)
+            refused += unit.files
+        else:
+            units.append(unit)
+    return units, [(file, file_drop(file, "", REMOVED, why[file.key])) for file in refused]
 
 
 def _count_gone(found: Scan, state: State, names: Names) -> int:
@@ -175,43 +210,31 @@ def _count_gone(found: Scan, state: State, names: Names) -> int:
 
 
 def _work_off(plans: Iterator[Plan], journal: Journal, settings: CurationSettings) -> _Work:
-    """Curate the units of all plans and commit them shard by shard."""
-    next_clip = Counter(clip.video_id for clip in journal.state.clips)
+    """Curate the units of all plans and commit them shard by shard, in the order of the plans.
+
+    The outcomes that wait, for an earlier unit or for a full shard, hold at most `workers` + 1 times `shard_megabytes`
+    of frames, beside what the running units write.
+    """
     pending: list[Path] = []
     pending_bytes = 0
     work = _Work()
     records: list[FileRecord] = []
     drops: list[Drop] = []
-    with DecoderProcess(settings.decoding) as decoder, _Progress() as progress:
+    with open_engine(settings, journal.work) as engine, ProgressBar() as progress:
         for plan in plans:
             progress.add(plan.units)
             work.nothing_new = work.nothing_new and plan.nothing_new
             records += plan.records
             drops += plan.drops
-            for unit in plan.units:
-                folder = journal.work / unit.key
-                first_clip = next_clip[unit.video_id]
-                progress.begin(unit)
-                if folder.exists() and load_unit(folder).starts_at(first_clip):
-                    work.resumed += 1
-                else:
-                    if folder.exists():
-                        journal.discard(folder)
-                    curate_unit(
-                        unit,
-                        settings,
-                        decoder,
-                        folder,
-                        first_clip=first_clip,
-                        replaced=any(file.key in plan.replaced for file in unit.files),
-                        advance=progress.advance,
-                    )
-                staged = load_unit(folder)
-                pending.append(folder)
+            tasks = [_task(unit, plan, journal, settings) for unit in plan.units]
+            work.resumed += sum(task.finished for task in tasks)
+            held = engine.workers * settings.shard_megabytes * 1e6
+            for task in in_order(tasks, engine, held, progress.advance):
+                staged = load_unit(task.folder)
+                pending.append(task.folder)
                 pending_bytes += staged.num_bytes
-                next_clip[unit.video_id] += len(staged.clips)
                 work.sampled += sum(file.frames_sampled for file in staged.files)
-                progress.end(unit)
+                progress.end(task)
                 if pending_bytes >= settings.shard_megabytes * 1e6:
                     journal.commit(pending, [], [])
                     pending, pending_bytes = [], 0
@@ -222,8 +245,26 @@ def _work_off(plans: Iterator[Plan], journal: Journal, settings: CurationSetting
     return work
 
 
-def _publish(state: State, out: Path, settings: CurationSettings, *, force: bool) -> tuple[dict[str, Any], str]:
-    """Derive manifest, drop report and curation.json from the journal; returns the counts and the fingerprint."""
+def _task(unit: Unit, plan: Plan, journal: Journal, settings: CurationSettings) -> Task:
+    replaced = any(file.key in plan.replaced for file in unit.files)
+    return Task(unit, settings, task_folder(journal.work, unit, settings), replaced)
+
+
+def publish(
+    state: State, out: Path, settings: CurationSettings, *, force: bool, like: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], str]:
+    """Derive the tables beside the shards and curation.json from the journal.
+
+    Args:
+        state: of the journal.
+        out: folder of the corpus.
+        settings: of the run.
+        force: also when nothing seems to have changed.
+        like: an earlier curation.json whose settings and package versions still say how the frames were made.
+
+    Returns:
+        The counts of the corpus and its fingerprint.
+    """
     previous: dict[str, str] = {}
     if (out / MANIFEST_FILE).is_file():
         previous = {clip.case_id: clip.split for clip in read_clips(out / MANIFEST_FILE)}
@@ -231,26 +272,43 @@ def _publish(state: State, out: Path, settings: CurationSettings, *, force: bool
     for clip in state.clips:
         words[clip.case_id].add(clip.split)
     splits = resolve_splits(words, previous, settings.held_out_fraction)
-    clips = [replace(clip, split=splits[clip.case_id]) for clip in state.clips]
+    settings = replace(settings, balance=settle_balance(out, settings.balance))
+    clips, drops = apply_seen(out, state.clips, state.drops)
+    state = replace(state, drops=drops)
+    clips = [replace(clip, split=splits[clip.case_id]) for clip in clips]
+    clips = with_weights(clips, count_left_out(out, clips), settings.balance)
     print_ = fingerprint(clips)
     counts = count(clips, state)
-    whole = all((out / name).is_file() for name in (CURATION_FILE, MANIFEST_FILE, MASKS_FILE))
-    if force or not whole:
+    whole = (out / MANIFEST_FILE).is_file() and (out / MASKS_FILE).is_file()
+    if force or not whole or _recorded_fingerprint(out) != print_:
         record = {
             "schema_version": SCHEMA_VERSION,
-            "code": {name: _version(name) for name in PACKAGES},
+            "code": like["code"] if like else {name: _version(name) for name in PACKAGES},
             "inputs": sorted({key[0] for key in state.files}),
-            "settings": recorded_settings(settings),
+            "settings": like["settings"] if like else recorded_settings(settings),
             "counts": counts,
+            "overlaps": overlap_report(clips),
+            "duplicates": read_summary(out),
             "fingerprint": print_,
         }
         (out / CURATION_FILE).unlink(missing_ok=True)  # until it is back, the corpus counts as incomplete
         write_rows(state.masks.values(), MASK_SCHEMA, out / MASKS_FILE)
         write_rows(clips, CLIP_SCHEMA, out / MANIFEST_FILE)
         write_rows(state.drops, DROP_SCHEMA, out / DROPS_FILE)
+        if state.removals:
+            write_removals([replace(removal, files=()) for removal in state.removals], out / REMOVALS_FILE)
         with replacing(out / CURATION_FILE) as temporary:
             temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return counts, print_
+
+
+def _recorded_fingerprint(out: Path) -> str:
+    """The fingerprint in curation.json; "" when that is missing or damaged, and has to be written anew."""
+    path = out / CURATION_FILE
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"]) if path.is_file() else ""
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def count(clips: Sequence[Clip], state: State) -> dict[str, Any]:
@@ -279,8 +337,21 @@ def count(clips: Sequence[Clip], state: State) -> dict[str, Any]:
         "masks": len(state.masks),
         # Files by what the search for overlays came to, see overlay.Overlay.
         "overlay": dict(sorted(Counter(file.overlay for file in state.files.values() if file.overlay).items())),
+        "decoding": _decoding_counts(list(state.files.values())),
         "splits": splits,
         "dropped": dict(sorted(dropped.items())),
+    }
+
+
+def _decoding_counts(files: list[FileRecord]) -> dict[str, Any]:
+    """How the videos were sampled: seconds between the sampling times and the frames that stand for them."""
+    means = [file.time_error_mean for file in files if file.time_error_mean is not None]
+    maxima = [file.time_error_max for file in files if file.time_error_max is not None]
+    return {
+        "videos": len(means),
+        "deinterlaced": sum(file.deinterlaced for file in files),
+        "time_error_mean": round(sum(means) / len(means), 6) if means else 0.0,
+        "time_error_max": round(max(maxima, default=0.0), 6),
     }
 
 
@@ -298,62 +369,6 @@ def summary_table(outcome: Outcome) -> str:
     searched = ", ".join(f"{files} {outcome}" for outcome, files in counts["overlay"].items())
     lines.append(f"overlays, by file: {searched}; {counts['masks']} masks")
     return "\n".join(lines)
-
-
-class _Progress:
-    """The progress bar: source bytes done, with frames per second and the file in work beside it."""
-
-    def __init__(self) -> None:
-        self._total = 0
-        self._done = 0
-        self._frames = 0
-        self._bytes = 0
-        self._size = 0
-        self._start = time.monotonic()
-        self._bar: tqdm[Any] | None = None  # none while there is nothing to do
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def add(self, units: Sequence[Unit]) -> None:
-        if not units:
-            return
-        self._total += len(units)
-        self._size += sum(unit.size for unit in units)
-        if self._bar is None:
-            self._bar = tqdm(
-                total=0,
-                bar_format="{percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
-                unit="B",
-                unit_scale=True,
-                mininterval=0.5,
-            )
-        self._bar.total = self._size
-
-    def begin(self, unit: Unit) -> None:
-        self._bytes = 0
-        self._name = unit.files[0].location.name  # the true name: it is shown to the user, and kept nowhere
-
-    def advance(self, frames: int, num_bytes: float) -> None:
-        self._frames += frames
-        self._bytes += int(num_bytes)
-        self._show(int(num_bytes))
-
-    def end(self, unit: Unit) -> None:
-        self._done += 1
-        self._show(unit.size - self._bytes)
-
-    def _show(self, num_bytes: int) -> None:
-        if self._bar is None:
-            return
-        rate = self._frames / max(time.monotonic() - self._start, 1e-3)
-        text = f"{self._frames} frames, {rate:.1f} frames/s, {self._done}/{self._total} videos, {self._name[-40:]}"
-        self._bar.set_postfix_str(text, refresh=False)
-        self._bar.update(num_bytes)
 
 
 def _check_labels(file: SourceFile, known: FileRecord, settings: CurationSettings) -> None:

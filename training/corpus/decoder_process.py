@@ -1,11 +1,13 @@
 """Decoding in a process of its own, watched: a decoder that crashes or hangs on a damaged file costs one video only.
 
-decord 0.6 is known to spin forever on some damaged H.264 streams, inside C++ where no exception or signal handler of
-Python can reach it. So the decoder lives in a child process that serves one video after the other over a pipe; the
-pipe's small buffer also keeps it at most a frame or two ahead, which bounds memory whatever the length of the video.
+A decoder is C code, and decord 0.6 is known to spin forever on some damaged H.264 streams, where no exception or signal
+handler of Python can reach it. So the decoder lives in a child process that serves one video after the other over a
+pipe; the pipe's small buffer also keeps it at most a frame or two ahead, which bounds memory whatever the length of the
+video.
 """
 
 import contextlib
+import itertools
 import os
 import subprocess
 import sys
@@ -15,13 +17,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.corpus.decoding import DecodeError, VideoFacts, VideoReader, facts_of, open_video
+from training.corpus.decoding import (
+    DEINTERLACE,
+    MODES,
+    DecodeError,
+    VideoFacts,
+    facts_of,
+    open_video,
+    read_arrays,
+)
+from training.errors import UserError
 
-OPEN_BYTES_PER_SECOND = 10e6  # decord reads a whole file to open it; slower than this is called a stall
+if TYPE_CHECKING:
+    from modeling_zen.video_reader_zen import VideoReader
+
+OPEN_BYTES_PER_SECOND = 10e6  # readers go through a whole file to open it; slower than this is called a stall
 SKIP_FRAMES_PER_SECOND = 20  # slowest decoding we wait for between two wanted frames (8K on one slow core)
 START_SECONDS = 120.0  # for the child to import its libraries, on a busy machine with a cold disk
 MAX_REOPENED = 20  # damaged places in one video after which the rest is given up
@@ -31,9 +45,20 @@ MAX_REOPENED = 20  # damaged places in one video after which the rest is given u
 class DecodingSettings:
     """Settings of video decoding. `threads` and `stall_seconds` do not change what comes out."""
 
-    reader: str = "decord"  # or "opencv"; decord has true timestamps and was as quick or quicker on all our files
+    # auto: PyAV, and decord or torchcodec where it is missing or refuses the file; at 1 to 5 fps PyAV took two thirds
+    # of decord's time on our files.
+    reader: str = "auto"
+    # exact: the frame nearest to each sampling time. keyframes: the key frame nearest to it, several times as fast, for
+    # corpora in which the exact time does not matter.
+    mode: str = "exact"
+    deinterlace: str = "auto"  # interlaced video becomes whole pictures, where PyAV reads it; or "never"
     threads: int = 2  # of the decoder; more gains little at 1 fps and takes cores from the rest
     stall_seconds: float = 60.0  # silence after which the decoder counts as hung, beyond the time its work may take
+
+    def __post_init__(self) -> None:
+        for key, value, known in (("mode", self.mode, MODES), ("deinterlace", self.deinterlace, DEINTERLACE)):
+            if value not in known:
+                raise UserError(f"setting decoding.{key}={value!r} is not known: it must be one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -115,7 +140,8 @@ class DecoderProcess:
         # script a second time. FFmpeg writes a line per damaged macroblock to stderr, past every log level; what
         # matters comes back in the answers.
         self._pipe, other = Pipe()
-        call = f"serve({other.fileno()}, {self._settings.reader!r}, {self._settings.threads})"
+        settings = self._settings
+        call = f"serve({other.fileno()}, {settings.reader!r}, {settings.threads}, {settings.deinterlace!r})"
         self._process = subprocess.Popen(
             [sys.executable, "-c", f"from training.corpus.decoder_process import serve; {call}"],
             pass_fds=[other.fileno()],
@@ -155,11 +181,11 @@ class DecoderProcess:
         return f"the decoder crashed (exit code {code})"
 
 
-def serve(pipe_number: int, reader: str, threads: int) -> None:
+def serve(pipe_number: int, reader: str, threads: int, deinterlace: str) -> None:
     """The child process: answer `open` and `read` on the inherited pipe until it closes."""
     pipe = Connection(pipe_number)
     pipe.send(("ready", None))
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     patient: PatientReader | None = None
     while True:
         try:
@@ -169,8 +195,8 @@ def serve(pipe_number: int, reader: str, threads: int) -> None:
         if command == "open":
             patient = None  # the old video is closed before the new one takes memory
             try:
-                patient = PatientReader(argument, reader, threads)
-                pipe.send(("opened", facts_of(patient.video, argument)))
+                patient = PatientReader(argument, reader, threads, deinterlace)
+                pipe.send(("opened", facts_of(patient.video)))
             except DecodeError as error:
                 pipe.send(("error", str(error)))
         elif patient is not None:
@@ -181,40 +207,52 @@ def serve(pipe_number: int, reader: str, threads: int) -> None:
 class PatientReader:
     """Reads around damage: after an error it goes on at the next key frame with a newly opened reader.
 
-    A decoder that failed once answers with errors (or old frames) from then on, and frames between the damage and the
-    next key frame are predicted from damaged ones: they are lost without trying.
+    A decoder that failed once may answer with errors (or old frames) from then on, and frames between the damage and
+    the next key frame are predicted from damaged ones: they are lost without trying.
     """
 
-    def __init__(self, path: Path, reader: str, threads: int) -> None:
-        self._arguments = (path, reader, threads)
-        self.video: VideoReader = open_video(path, reader, threads)
-        self._broken = False
+    def __init__(self, path: Path, reader: str, threads: int, deinterlace: str) -> None:
+        self._path = path
+        self._settings = (reader, threads, deinterlace)
+        self.video: VideoReader = open_video(path, *self._settings)
+        self._is_broken = False
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray | Lost]:
-        """One answer per native frame number (ascending), in order."""
+        """One answer per native frame number, in order; ascending numbers are the quick way."""
         keyframes = self.video.keyframes()
-        resume = 0  # frames before this number are lost
         failures = 0
-        reason = ""
-        for index in indices:
-            if index < resume:
-                yield Lost(reason)
-                continue
+        todo = list(indices)
+        while todo:
+            run = _ascending_run(todo)
+            done = 0
             try:
-                if self._broken:
-                    self.video = open_video(*self._arguments)
-                    self._broken = False
-                yield self.video.read(index)
+                if self._is_broken:
+                    self.video.close()
+                    self.video = open_video(self._path, *self._settings)
+                    self._is_broken = False
+                for frame in read_arrays(self.video, run, self._path):
+                    yield frame
+                    done += 1
+                todo = todo[done:]
             except DecodeError as error:
-                self._broken = True
                 failures += 1
-                reason = str(error)
-                later = [key for key in keyframes if key > index]
+                later = [key for key in keyframes if key > run[done]]
                 resume = later[0] if later and failures < MAX_REOPENED else 2**62
-                yield Lost(reason)
+                lost = sum(index < resume for index in run[done:])  # at least this one
+                yield from [Lost(str(error))] * lost
+                todo = todo[done + lost :]
+                self._is_broken = True
 
 
-def _end_with_parent(parent: int) -> None:
+def _ascending_run(numbers: list[int]) -> list[int]:
+    """The numbers up to where they first do not ascend: 1, 4, 4, 5 -> 1, 4."""
+    for place, (one, other) in enumerate(itertools.pairwise(numbers), 1):
+        if other <= one:
+            return numbers[:place]
+    return numbers
+
+
+def end_with_parent(parent: int) -> None:
     """End this process when its parent is gone: a hung decoder would otherwise spin on as an orphan."""
     while os.getppid() == parent:
         time.sleep(2.0)

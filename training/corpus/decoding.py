@@ -1,130 +1,35 @@
-"""Video decoding behind one small reader interface, and which frames of a video are sampled.
+"""Opening videos for curation: the readers of `modeling_zen`, what they tell of a file, and which frames are sampled.
 
-Readers: `decord` (default; Linux x86_64 only) and `opencv`. They give the same pixels for ordinary H.264 files. decord
-reads true timestamps and key frames and skips quickly; OpenCV still opens truncated MP4 files that decord refuses.
+The files of the readers are imported without the package around them, which would bring transformers: seconds of work
+in every process of curation.
 """
 
+import importlib
 import importlib.util
 import math
-import re
+import sys
+import types
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from training.errors import UserError
-from training.registry import Registry
+
+if TYPE_CHECKING:
+    from modeling_zen.video_reader_zen import VideoReader
+
+BACKENDS = ("decord", "pyav", "torchcodec")
+READERS = ("auto", *BACKENDS)
+MODES = ("exact", "keyframes")
+DEINTERLACE = ("auto", "never")
+_INSTALL = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}  # reader -> package, also to import
 
 
 class DecodeError(Exception):
     """A video or frame that cannot be decoded. The message is one line, without paths or times of day."""
-
-
-class VideoReader(Protocol):
-    """One open video. Frames are addressed by native frame number; reading in ascending order is the quick way."""
-
-    frame_count: int  # frames that the reader knows of
-    fps: float  # average native frames per second
-    note: str  # one line about anything unusual; "" normally
-
-    def timestamps(self) -> np.ndarray:
-        """Start of each frame in seconds from the first: float64 (frame_count,), ascending."""
-        ...
-
-    def keyframes(self) -> list[int]:
-        """Frame numbers that decode on their own, ascending; empty when the reader cannot tell."""
-        ...
-
-    def read(self, index: int) -> np.ndarray:
-        """The frame with this number, uint8 (H, W, 3) RGB. Raises `DecodeError`."""
-        ...
-
-
-READERS: Registry[type[VideoReader]] = Registry("video reader")
-
-
-@READERS.register("decord")
-class DecordReader:
-    """Reader on decord. Opening scans the whole file for its packet times."""
-
-    def __init__(self, path: Path, threads: int) -> None:
-        import decord  # here, because it exists for Linux x86_64 only and OpenCV can take its place
-
-        decord.logging.set_level(decord.logging.QUIET)
-        self.note = ""
-        try:
-            self._video: Any = decord.VideoReader(str(path), num_threads=threads)
-            self.frame_count = len(self._video)
-            self.fps = float(self._video.get_avg_fps())
-        except Exception as error:  # decord raises RuntimeError, DECORDError and others for a bad file
-            raise DecodeError(_one_line("decord", error, path)) from error
-        if self.frame_count and not (math.isfinite(self.fps) and self.fps > 0):
-            raise DecodeError(f"decord: the file states {self.fps} frames per second")
-
-    def timestamps(self) -> np.ndarray:
-        """See `VideoReader`. decord keeps 32-bit floats; times of a constant rate are restored to full precision."""
-        if not self.frame_count:
-            return np.zeros(0)
-        starts = np.asarray(self._video.get_frame_timestamp(range(self.frame_count)), np.float64)[:, 0]
-        starts = np.maximum.accumulate(starts - starts[0])
-        constant = np.arange(self.frame_count) / self.fps
-        return constant if np.abs(starts - constant).max() < 0.1 / self.fps else starts
-
-    def keyframes(self) -> list[int]:
-        """See `VideoReader`."""
-        return [int(index) for index in self._video.get_key_indices()]
-
-    def read(self, index: int) -> np.ndarray:
-        """See `VideoReader`."""
-        try:
-            return self._video[index].asnumpy()
-        except Exception as error:  # DECORDError has no common base with decord's other errors
-            raise DecodeError(_one_line("decord", error)) from error
-
-
-@READERS.register("opencv")
-class OpenCVReader:
-    """Reader on OpenCV's FFmpeg. Scans forward only; times assume the constant rate that the file states."""
-
-    def __init__(self, path: Path, threads: int) -> None:
-        self.note = ""
-        self._path = path
-        self._threads = threads
-        self._capture = self._open()
-        self._next = 0
-        stated = header(self._capture)
-        if stated is None:
-            raise DecodeError("opencv: the file states no frame rate or no frames")
-        self.frame_count, self.fps = stated
-
-    def _open(self) -> cv2.VideoCapture:
-        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, self._threads])
-        if not capture.isOpened():
-            raise DecodeError("opencv: cannot open the file as a video")
-        return capture
-
-    def timestamps(self) -> np.ndarray:
-        """See `VideoReader`."""
-        return np.arange(self.frame_count) / self.fps
-
-    def keyframes(self) -> list[int]:
-        """See `VideoReader`; OpenCV does not tell."""
-        return []
-
-    def read(self, index: int) -> np.ndarray:
-        """See `VideoReader`."""
-        if index < self._next:
-            self._capture, self._next = self._open(), 0
-        while self._next <= index:
-            if not self._capture.grab():
-                raise DecodeError(f"opencv: no frame after frame {self._next - 1}")
-            self._next += 1
-        found, frame = self._capture.retrieve()
-        if not found:
-            raise DecodeError(f"opencv: frame {index} cannot be decoded")
-        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
 @dataclass(frozen=True)
@@ -137,72 +42,112 @@ class VideoFacts:
     keyframes: list[int]
     stated_seconds: float  # length that the container states; more than the timestamps cover when it is truncated
     note: str  # "" or why another reader had to be used
+    deinterlaced: bool = False  # whether frames of two fields are made whole pictures
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The frames that stand for the sampling times of a video."""
+
+    indices: np.ndarray  # int64 (M,) native frame numbers, ascending, each once
+    error_mean: float  # seconds between a sampling time and the frame that stands for it, over all sampling times
+    error_max: float
+
+
+def reader_file(name: str) -> Any:
+    """A module of `modeling_zen` by itself."""
+    package = "zen_video_files"
+    if package not in sys.modules:
+        spec = importlib.util.find_spec("modeling_zen")
+        if spec is None or spec.submodule_search_locations is None:
+            raise ImportError("modeling_zen is not installed: pip install -e .")
+        shell = types.ModuleType(package)
+        shell.__path__ = list(spec.submodule_search_locations)
+        sys.modules[package] = shell
+    return importlib.import_module(f"{package}.{name}")
 
 
 def check_reader(name: str) -> None:
     """Raise `UserError` when the reader does not exist or its library is not installed."""
-    READERS.get(name)
-    if name == "decord" and importlib.util.find_spec("decord") is None:
-        raise UserError(
-            "decord is needed to read videos and is not installed: `pip install decord` (Linux x86_64), or set "
-            "decoding.reader=opencv"
-        )
+    if name not in READERS:
+        raise UserError(f"setting decoding.reader={name!r} is not a reader: it must be one of {', '.join(READERS)}")
+    wanted = [name] if name != "auto" else ["pyav", "decord", "torchcodec"]
+    if not any(importlib.util.find_spec("av" if each == "pyav" else each) for each in wanted):
+        package = _INSTALL[wanted[0]]
+        raise UserError(f"{package} is needed to read videos and is not installed: `pip install {package}`")
 
 
-def open_video(path: Path, reader: str, threads: int) -> VideoReader:
-    """Open with the named reader; a file that it refuses is tried with OpenCV, and the reader's `note` says so.
-
-    Raises:
-        DecodeError: no reader can open it, or it opens and yields no frame.
-    """
-    try:
-        return READERS.get(reader)(path, threads)  # type: ignore[call-arg]
-    except DecodeError as refused:
-        if reader == "opencv":
-            raise
-        try:
-            rescue = OpenCVReader(path, threads)
-            rescue.read(0)
-        except DecodeError:
-            raise refused from None
-        rescue.note = f"{refused}; read with opencv instead"
-        return rescue
-
-
-def facts_of(video: VideoReader, path: Path) -> VideoFacts:
-    """Everything that sampling needs to know about an open video."""
-    times = video.timestamps()
-    covered = float(times[-1]) + 1 / video.fps if len(times) else 0.0
-    stated = header(cv2.VideoCapture(str(path), cv2.CAP_FFMPEG))
-    # A container that states a rate unlike the one of its packets states its length wrongly too.
-    trusted = stated is not None and abs(stated[1] - video.fps) < 0.05 * video.fps
-    length = stated[0] / stated[1] if stated is not None and trusted else covered
-    return VideoFacts(video.frame_count, video.fps, times, video.keyframes(), max(length, covered), video.note)
-
-
-def header(capture: cv2.VideoCapture) -> tuple[int, float] | None:
-    """Number of frames and frames per second that the container states; `None` when it states none."""
-    count, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
-    if not (math.isfinite(count) and math.isfinite(fps)) or count < 1 or not 0 < fps <= 1000:
-        return None
-    return int(count), float(fps)
-
-
-def sample_indices(timestamps: np.ndarray, fps: float) -> np.ndarray:
-    """Native frame numbers nearest to the times 0, 1/fps, 2/fps, ...: int64 (M,), ascending, each at most once.
+def open_video(path: Path, reader: str, threads: int, deinterlace: str) -> "VideoReader":
+    """Open with the named reader, or with the cheapest one that reads the file ("auto").
 
     Args:
-        timestamps: float64 (N,) seconds, ascending from 0.
-        fps: wanted samples per second; at or above the native rate every frame is taken.
+        path: of a video file.
+        reader: one of `READERS`.
+        threads: of the decoder.
+        deinterlace: "auto" makes whole pictures of interlaced frames, which PyAV alone can tell; or "never".
+
+    Raises:
+        DecodeError: no reader can open it.
     """
-    if not len(timestamps):
-        return np.zeros(0, np.int64)
-    targets = np.arange(math.floor(float(timestamps[-1]) * fps + 1e-6) + 1) / fps
-    right = np.searchsorted(timestamps, targets).clip(1, max(len(timestamps) - 1, 1))
-    left = right - 1
-    right = right.clip(max=len(timestamps) - 1)
-    nearer_left = targets - timestamps[left] <= timestamps[right] - targets
-    return np.unique(np.where(nearer_left, left, right)).astype(np.int64)
+    decoding = reader_file("video_decoding_zen")
+    try:
+        video = decoding.open_video(path, None if reader == "auto" else reader, threads=threads, is_sparse=True)
+        if deinterlace == "auto" and video.is_interlaced:
+            video.close()
+            video = importlib.import_module("training.corpus.deinterlacing").DeinterlacingReader(str(path), threads)
+    except (ValueError, OSError) as error:
+        raise DecodeError(without_path(error, path)) from error
+    return video
+
+
+def facts_of(video: "VideoReader") -> VideoFacts:
+    """Everything that sampling needs to know about an open video."""
+    times = np.asarray(video.timestamps(), np.float64)
+    covered = float(times[-1]) + 1 / video.fps if len(times) else 0.0
+    return VideoFacts(
+        len(times),
+        video.fps,
+        times,
+        video.keyframes(),
+        max(video.stated_duration or 0.0, covered),
+        video.note,
+        video.backend == "deinterlacing",
+    )
+
+
+def read_arrays(video: "VideoReader", indices: list[int], path: Path) -> Iterator[np.ndarray]:
+    """Frames uint8 (H, W, 3) RGB by ascending native number. Raises `DecodeError` for the first that is damaged."""
+    count = 0
+    try:
+        for frame in video.arrays(indices):
+            yield frame
+            count += 1
+    except ValueError as error:
+        raise DecodeError(without_path(error, path)) from error
+    if count < len(indices):
+        raise DecodeError(f"{video.backend}: the video ends before frame {indices[count]}")
+
+
+def choose_frames(facts: VideoFacts, fps: float, mode: str) -> Sampling:
+    """The frames nearest to the times 0, 1/fps, 2/fps, ... (in mode "keyframes" the nearest key frames).
+
+    Args:
+        facts: of the video.
+        fps: wanted samples per second; in mode "exact" every frame is taken at or above the native rate.
+        mode: one of `MODES`.
+
+    Raises:
+        DecodeError: key frames are wanted of a video whose key frames have no known times.
+    """
+    if not len(facts.timestamps):
+        return Sampling(np.zeros(0, np.int64), 0.0, 0.0)
+    if mode == "keyframes" and not facts.keyframes:
+        raise DecodeError("the file states no times of its key frames, which decoding.mode=keyframes needs")
+    candidates = np.asarray(facts.keyframes, np.int64) if mode == "keyframes" else np.arange(facts.frame_count)
+    starts, last = facts.timestamps[candidates], float(facts.timestamps[-1])
+    nearest = np.asarray(reader_file("video_sampling_zen").nearest_frames(starts, fps, last), np.int64)
+    errors = np.abs(starts[nearest] - np.arange(len(nearest)) / fps)
+    return Sampling(candidates[np.unique(nearest)], float(errors.mean()), float(errors.max()))
 
 
 def lost_tail(facts: VideoFacts, fps: float, end: float = math.inf) -> tuple[float, float, int] | None:
@@ -218,13 +163,7 @@ def lost_tail(facts: VideoFacts, fps: float, end: float = math.inf) -> tuple[flo
     return (first / fps, last / fps, last - first + 1) if last >= first else None
 
 
-def _one_line(reader: str, error: Exception, path: Path | None = None) -> str:
-    """The sentence in a decoder's message: no stack, no source location, no time of day, no path."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    if path is not None:
-        text = text.replace(str(path), "the file")
-    text = re.sub(r"\[\d\d:\d\d:\d\d\]\s*", "", text)
-    text = re.sub(r"/\S+\.(?:cc|h|cpp):\d+:\s*", "", text)
-    text = re.sub(r"(Error reading|ERROR opening:?) .*?(\.\.\.|,|$)", r"\1 the file", text)
-    return f"{reader}: {text.strip()[:200]}"
+def without_path(error: Exception, path: Path) -> str:
+    """The message of a reader, without the name of the file."""
+    text = str(error).replace(f"video {str(path)!r} ", "").replace(str(path), "the file")
+    return text.removeprefix("is damaged: ").splitlines()[0][:300] if text else type(error).__name__

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from training.corpus.decoder_process import DecoderProcess, Lost
-from training.corpus.decoding import DecodeError, lost_tail, sample_indices
+from training.corpus.decoding import DecodeError, Sampling, choose_frames, lost_tail
 from training.corpus.settings import CurationSettings
 from training.corpus.sources import SourceFile, Unit
 
@@ -65,6 +65,8 @@ class FrameStream(Protocol):
     samples: list[Sample]
     fps: float | None  # samples per second; `None` when only the times of the stills themselves tell
     lost: LostSpan | None
+    sampling: Sampling | None  # of a video
+    deinterlaced: bool
 
     def peek(self, count: int) -> list[np.ndarray]:
         """Up to about `count` frames of every frame size, spread over the unit: uint8 (H, W, 3) RGB."""
@@ -89,9 +91,12 @@ class VideoFrames:
         self._held: list[np.ndarray | Lost] = []
         try:
             self._facts = decoder.open(file.location)
+            sampling = choose_frames(self._facts, settings.fps, settings.decoding.mode)
         except DecodeError as error:
             raise UnusableSourceError("undecodable", str(error)) from error
-        indices = sample_indices(self._facts.timestamps, settings.fps)
+        self.sampling: Sampling | None = sampling
+        self.deinterlaced = self._facts.deinterlaced
+        indices = sampling.indices
         if not len(indices):
             raise UnusableSourceError("no_frames", "the video opens but holds no frame")
         times = self._facts.timestamps[indices]
@@ -108,6 +113,8 @@ class VideoFrames:
             for index, time, after in zip(indices, times, follows, strict=True)
         ]
         self.fps: float | None = min(settings.fps, self._facts.fps)
+        if settings.decoding.mode == "keyframes" and len(times) > 1:
+            self.fps = min(self.fps, round((len(times) - 1) / float(times[-1] - times[0]), 6))
         tail = lost_tail(self._facts, settings.fps, end)
         promise = f"the container states {self._facts.stated_seconds:.1f} s"
         self.lost = LostSpan(*tail, f"{promise}, the file holds less") if tail else None
@@ -160,6 +167,8 @@ class StillFrames:
     def __init__(self, unit: Unit, settings: CurationSettings) -> None:
         self.fps: float | None = None
         self.lost: LostSpan | None = None
+        self.sampling: Sampling | None = None
+        self.deinterlaced = False
         self.samples: list[Sample] = []
         before: SourceFile | None = None
         for file in unit.files:

@@ -1,7 +1,9 @@
 """The journal: what a corpus holds, committed shard by shard, so that curation can be killed at any moment.
 
     OUT/journal/settings.json        the settings that must not change; its presence says that OUT is a corpus
-    OUT/journal/00000/               one folder per commit: clips, drops, files and masks .parquet
+    OUT/journal/00000/               one folder per commit: clips.parquet, drops.parquet, files.parquet, and
+                                     masks.parquet, drop_examples.parquet for the report
+    OUT/journal/balance.json         how clips are weighed, if not by default (see `rebalance`)
     OUT/journal/work/<unit key>/     finished units whose frames are not in a shard yet (see `unit.py`)
 
 A commit writes its shards, then its folder under a temporary name, then renames the folder: that rename is the moment
@@ -13,17 +15,22 @@ import fcntl
 import json
 import re
 import shutil
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from training.corpus.atomic import replacing
+from training.corpus.drop_examples import DROP_EXAMPLES_FILE, EXAMPLE_SCHEMA, DropExample
 from training.corpus.manifest import (
     CLIP_SCHEMA,
+    CURATION_FILE,
     DROP_SCHEMA,
     SHARD_FOLDER,
     Clip,
@@ -34,8 +41,16 @@ from training.corpus.manifest import (
 )
 from training.corpus.masks import MASK_SCHEMA, MASKS_FILE, Mask, read_masks
 from training.corpus.settings import CurationSettings, fixed_settings
-from training.corpus.shards import open_shard, shard_name
+from training.corpus.shards import open_shard, shard_name, shard_number
 from training.corpus.unit import FileRecord, load_unit, staged_images, staged_masks
+from training.corpus.withdrawn import (
+    REMOVALS_FILE,
+    Removal,
+    read_removals,
+    remove_from_duplicates,
+    thin_out,
+    write_removals,
+)
 from training.errors import UserError
 
 FILE_SCHEMA = pa.schema(
@@ -49,10 +64,15 @@ FILE_SCHEMA = pa.schema(
         ("procedure", pa.string()),
         ("robotic", pa.bool_()),
         ("licence", pa.string()),
+        ("video_id", pa.string()),
+        ("case_id", pa.string()),
         ("frames_sampled", pa.int64()),
         ("frames_kept", pa.int64()),
         ("replaced", pa.bool_()),
         ("overlay", pa.string()),
+        ("deinterlaced", pa.bool_()),
+        ("time_error_mean", pa.float64()),
+        ("time_error_max", pa.float64()),
     ]
 )
 
@@ -65,6 +85,7 @@ class State:
     clips: list[Clip] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
     masks: dict[str, Mask] = field(default_factory=dict)  # by mask_id
+    removals: list[Removal] = field(default_factory=list)
     commits: int = 0
 
     def add(
@@ -115,7 +136,7 @@ class Journal:
             raise UserError(f"another curation is writing to {str(self.out)!r}: wait for it to end") from error
         try:
             self._check_settings()
-            self._load()
+            self.state = read_state(self.root)
             self._clean()
         except BaseException:
             self._lock.close()
@@ -135,18 +156,66 @@ class Journal:
         folder = self.root / f"{self.state.commits:05d}"
         temporary = folder.with_suffix(".tmp")
         temporary.mkdir()
-        write_rows(clips, CLIP_SCHEMA, temporary / "clips.parquet")
-        write_rows(drops, DROP_SCHEMA, temporary / "drops.parquet")
-        write_rows(files, FILE_SCHEMA, temporary / "files.parquet")
-        write_rows(masks, MASK_SCHEMA, temporary / MASKS_FILE)
+        _write_tables(temporary, files, clips, drops, masks)
+        self._write_examples(units, temporary / DROP_EXAMPLES_FILE)
         temporary.rename(folder)
         self.state.add(files, clips, drops, masks)
         for unit in units:
             shutil.rmtree(unit)
 
+    def commit_removal(self, state: State, write_shards: Callable[[Path], None]) -> None:
+        """Let `state` take the place of everything committed so far.
+
+        The moment from which it counts is a rename, as for every commit; then the new shards take their places. Until
+        that is done the corpus has no curation.json, so nobody reads a mixture, and every start of a run ends it first.
+
+        Args:
+            state: what remains, with the record of the removal last in `removals`.
+            write_shards: writes the shards that have new content into a folder, under their names.
+        """
+        folder = self.root / f"{self.state.commits:05d}"
+        temporary = folder.with_suffix(".tmp")
+        (temporary / SHARD_FOLDER).mkdir(parents=True)
+        try:
+            write_shards(temporary / SHARD_FOLDER)
+            _write_tables(temporary, state.files.values(), state.clips, state.drops, state.masks.values())
+            gone = {(file.input, file.path) for file in state.removals[-1].files}
+            examples = [commit / DROP_EXAMPLES_FILE for commit in _commits(self.root)]
+            thin_out(examples, temporary / DROP_EXAMPLES_FILE, lambda row: (row["input"], row["path"]) not in gone)
+            if (self.out / CURATION_FILE).is_file():
+                shutil.copyfile(self.out / CURATION_FILE, temporary / CURATION_FILE)
+            write_removals(state.removals, temporary / REMOVALS_FILE)
+        except BaseException:
+            shutil.rmtree(temporary)
+            raise
+        temporary.rename(folder)
+        self.state = read_state(self.root)
+        self._finish_removal()
+
+    def _finish_removal(self) -> None:
+        """Put the new shards of the last removal in place and remove what it replaces; nothing if that is done."""
+        removals = [folder for folder in _commits(self.root) if (folder / REMOVALS_FILE).exists()]
+        if not removals:
+            return
+        waiting = removals[-1] / SHARD_FOLDER
+        if waiting.exists():
+            (self.out / CURATION_FILE).unlink(missing_ok=True)
+            for shard in sorted(waiting.iterdir()):
+                shard.replace(self.out / SHARD_FOLDER / shard.name)
+            known = {clip.shard for clip in self.state.clips}
+            for name in {shard.name for shard in self.state.removals[-1].shards} - known:
+                (self.out / SHARD_FOLDER / name).unlink(missing_ok=True)
+            remove_from_duplicates(self.out, self.state.removals[-1].case_id)
+            waiting.rmdir()
+        for folder in _commits(self.root):
+            if folder < removals[-1]:
+                self.discard(folder)
+
     def discard(self, folder: Path) -> None:
-        """Remove the frames of a finished unit whose files have changed since."""
-        shutil.rmtree(folder)
+        """Remove a finished unit whose files have changed since, or a commit that a later one stands for."""
+        doomed = folder.with_name(folder.name + ".tmp")  # so that half of it never looks like a whole one
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
 
     def remove(self) -> None:
         """Take back a corpus that was begun by this run and holds nothing."""
@@ -155,19 +224,36 @@ class Journal:
             if not any(folder.iterdir()):
                 folder.rmdir()
 
+    def _write_examples(self, units: list[Path], path: Path) -> None:
+        """Collect the examples of dropped frames, as long as a reason has not enough of them."""
+        held = Counter[str]()
+        for earlier in self.root.glob(f"*/{DROP_EXAMPLES_FILE}"):
+            held.update(pq.read_table(earlier, columns=["reason"])["reason"].to_pylist())
+        rows = []
+        for unit in units:
+            staged = unit / DROP_EXAMPLES_FILE
+            for row in pq.read_table(staged).to_pylist() if staged.is_file() else []:
+                if held[row["reason"]] < self._settings.drop_examples.per_reason_in_all:
+                    held[row["reason"]] += 1
+                    rows.append(DropExample(**row))
+        write_rows(rows, EXAMPLE_SCHEMA, path)
+
     def _write_shards(self, staged: list[tuple[Path, Any]]) -> list[Clip]:
         """Write all clips into as few shards of about equal size as the target size asks for."""
         todo = [(folder, clip) for folder, unit in staged for clip in unit.clips]
+        numbers = _next_clips(self.state.clips)
         total = sum(unit.num_bytes for _, unit in staged)
         target = total / max(1, round(total / (self._settings.shard_megabytes * 1e6)))
-        number = len({clip.shard for clip in self.state.clips})
+        number = _next_shard(self.state.clips)
         done: list[Clip] = []
         while todo:
             name = shard_name(number)
             with open_shard(self.out / SHARD_FOLDER / name, self._settings.row_group_frames) as shard:
                 while todo and shard.num_bytes < target:
                     folder, item = todo.pop(0)
-                    clip = item.clip
+                    video = item.clip.video_id
+                    clip = replace(item.clip, clip_id=f"{video}-{numbers[video]:06d}")
+                    numbers[video] += 1
                     rows = (
                         {
                             "image": image,
@@ -210,14 +296,9 @@ class Journal:
                 "settings, or another OUT"
             )
 
-    def _load(self) -> None:
-        for folder in sorted(path for path in self.root.iterdir() if re.fullmatch(r"\d{5,}", path.name)):
-            files = [FileRecord(**row) for row in pq.read_table(folder / "files.parquet").to_pylist()]
-            clips, drops = read_clips(folder / "clips.parquet"), read_drops(folder / "drops.parquet")
-            self.state.add(files, clips, drops, read_masks(folder / MASKS_FILE))
-
     def _clean(self) -> None:
-        """Remove what a kill left behind: uncommitted shards and half-written folders."""
+        """Remove what a kill left behind: uncommitted shards and half-written folders; end an interrupted removal."""
+        self._finish_removal()
         known = {clip.shard for clip in self.state.clips}
         for path in (self.out / SHARD_FOLDER).iterdir():
             if re.fullmatch(r"shard-\d+\.parquet(\.tmp)?", path.name) and path.name not in known:
@@ -227,6 +308,67 @@ class Journal:
                 shutil.rmtree(folder)
             else:
                 folder.unlink()
+
+
+def read_state(root: Path) -> State:
+    """Everything that the journal folder `root` has committed. A removal stands for all commits before it."""
+    state = State()
+    folders = _commits(root)
+    first = max((number for number, folder in enumerate(folders) if (folder / REMOVALS_FILE).exists()), default=0)
+    for folder in folders[first:]:
+        state.commits = int(folder.name)
+        files = [FileRecord(**row) for row in pq.read_table(folder / "files.parquet").to_pylist()]
+        clips, drops = read_clips(folder / "clips.parquet"), read_drops(folder / "drops.parquet")
+        state.add(files, clips, drops, read_masks(folder / MASKS_FILE))
+    if folders and (folders[first] / REMOVALS_FILE).exists():
+        state.removals = read_removals(folders[first] / REMOVALS_FILE)
+    return state
+
+
+def read_settings(out: Path) -> tuple[CurationSettings, str]:
+    """The settings that the corpus must keep (labels and the like as by default), and the mark of its salt.
+
+    Raises:
+        UserError: OUT is no corpus, or one with settings that this version does not know.
+    """
+    path = out / "journal" / "settings.json"
+    if not path.is_file():
+        raise UserError(f"{str(out)!r} is no corpus (no journal/settings.json): give the OUT of a training.curate run")
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    mark = facts.pop("salt", "")
+    nested = OmegaConf.create()
+    for key, value in facts.items():
+        OmegaConf.update(nested, key, value)
+    try:
+        return cast(CurationSettings, OmegaConf.to_object(OmegaConf.merge(CurationSettings, nested))), mark
+    except OmegaConfBaseException as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{str(path)!r} is of another version of this package ({first}): use that version") from error
+
+
+def _write_tables(
+    folder: Path, files: Iterable[FileRecord], clips: Iterable[Clip], drops: Iterable[Drop], masks: Iterable[Mask]
+) -> None:
+    write_rows(clips, CLIP_SCHEMA, folder / "clips.parquet")
+    write_rows(drops, DROP_SCHEMA, folder / "drops.parquet")
+    write_rows(files, FILE_SCHEMA, folder / "files.parquet")
+    write_rows(masks, MASK_SCHEMA, folder / MASKS_FILE)
+
+
+def _commits(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if re.fullmatch(r"\d{5,}", path.name))
+
+
+def _next_clips(clips: Iterable[Clip]) -> Counter[str]:
+    """Per video the number of its next clip. Not a count: clips before it may have been removed."""
+    numbers: Counter[str] = Counter()
+    for clip in clips:
+        numbers[clip.video_id] = max(numbers[clip.video_id], int(clip.clip_id.rpartition("-")[2]) + 1)
+    return numbers
+
+
+def _next_shard(clips: Iterable[Clip]) -> int:
+    return max((shard_number(clip.shard) + 1 for clip in clips), default=0)
 
 
 def _refuse_foreign(out: Path) -> None:

@@ -1,19 +1,24 @@
 """The curation of one unit: decode, crop, score, decide, encode; the outcome waits in a folder of its own.
 
 The folder appears under its final name in one rename, so a unit is either finished or not there. It holds `frames.bin`
-(JPEG or WebP images one after the other) `unit.json` (what they are, and what was dropped) and `masks.parquet`.
+(JPEG or WebP images one after the other), `unit.json` (what they are, and what was dropped) and, if it was readable,
+`drop_examples.parquet` (see `drop_examples`), and `masks.parquet` (see `masks`).
 """
 
+import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from training.corpus.atomic import replacing
 from training.corpus.clips import Verdict, cut_clips, drop_spans
 from training.corpus.decoder_process import DecoderProcess
+from training.corpus.drop_examples import DROP_EXAMPLES_FILE, EXAMPLE_SCHEMA, Dropped, pick_examples
 from training.corpus.field_of_view import CropBox
 from training.corpus.filtering import FilterPass
 from training.corpus.filters import Picture
@@ -29,9 +34,11 @@ from training.corpus.labels import resolve_labels
 from training.corpus.looks import Look, Looks
 from training.corpus.manifest import Clip, Drop, clip_of_row, write_rows
 from training.corpus.masks import MASK_SCHEMA, MASKS_FILE, Mask, read_masks
+from training.corpus.overlaps import test_cases_of
 from training.corpus.settings import CurationSettings, procedure_names
 from training.corpus.sources import SourceFile, Unit, file_drop
 
+WORKER_DIED = "worker_died"  # reason in drops.parquet; the files are tried again in the next run
 Advance = Callable[[int, float], None]  # told the number of frames and of source bytes just done
 
 
@@ -48,10 +55,16 @@ class FileRecord:
     procedure: str
     robotic: bool | None
     licence: str
+    video_id: str  # "" for a file that belongs to no video
+    case_id: str
     frames_sampled: int
     frames_kept: int
     replaced: bool  # the file had other content before, of which nothing was kept: earlier drop rows are void
     overlay: str = ""  # outcome of the search for overlays, see overlay.Overlay; "" without a frame
+    deinterlaced: bool = False
+    # Seconds between the sampling times of a video and the frames that stand for them, see decoding.Sampling.
+    time_error_mean: float | None = None
+    time_error_max: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,10 +101,6 @@ class StagedUnit:
         """Image bytes of the kept frames."""
         return sum(frame.length for clip in self.clips for frame in clip.frames)
 
-    def starts_at(self, first_clip: int) -> bool:
-        """Whether its clips are counted from this number; true for a unit without clips."""
-        return not self.clips or self.clips[0].clip.clip_id.endswith(f"-{first_clip:06d}")
-
 
 @dataclass(frozen=True)
 class _Encoded:
@@ -115,25 +124,22 @@ def curate_unit(
     decoder: DecoderProcess,
     folder: Path,
     *,
-    first_clip: int,
     replaced: bool,
     advance: Advance,
 ) -> None:
-    """Curate one unit into `folder`, which must not exist yet.
+    """Curate one unit into `folder`. If another process has made it meanwhile, with the same content, that one stays.
+
+    Clips are numbered from 0 here; the journal counts them through when several units belong to one video.
 
     Args:
         unit: what to curate.
         settings: of the run.
         decoder: for videos.
         folder: gets `frames.bin` and `unit.json`, all at once.
-        first_clip: number of the unit's first clip; clips of a video are counted through.
         replaced: the files had other content in an earlier run.
         advance: called as frames are done.
     """
-    staging = folder.with_name(folder.name + ".tmp")
-    if staging.exists():
-        shutil.rmtree(staging)
-    staging.mkdir(parents=True)
+    staging = _staging(folder)
     hashes, unreadable = _hashes(unit)
     if unit.kind == "video" and unreadable:
         staged = _failed(unit, settings, replaced, hashes, "unreadable", unreadable[0])
@@ -149,10 +155,38 @@ def curate_unit(
                 encoded, verdicts, breaks = _encode(unit, stream, settings, spool.write, advance)
                 spool.flush()
                 os.fsync(spool.fileno())
-            staged = _stage(unit, stream, settings, encoded, verdicts, breaks, hashes, first_clip, replaced)
+            staged = _stage(unit, stream, settings, encoded, verdicts, breaks, hashes, replaced)
+            dropped = _dropped(stream, encoded, verdicts)
+            examples = pick_examples(dropped, staging / "frames.bin", unit.video_id, settings.drop_examples)
+            write_rows(examples, EXAMPLE_SCHEMA, staging / DROP_EXAMPLES_FILE)
             write_rows(_masks(encoded, verdicts), MASK_SCHEMA, staging / MASKS_FILE)
-    (staging / "unit.json").write_text(json.dumps(asdict(staged)), encoding="utf-8")
-    staging.rename(folder)
+    _finish(staged, staging, folder)
+
+
+def give_up_unit(unit: Unit, settings: CurationSettings, folder: Path, *, replaced: bool, detail: str) -> None:
+    """Put the outcome "worker_died" of every file into `folder`: no process survives this unit. A still is a frame."""
+    lost = 0 if unit.kind == "video" else 1
+    files = [file_record(file, settings, unit=unit, frames_sampled=lost, replaced=replaced) for file in unit.files]
+    drops = [file_drop(file, unit.video_id, WORKER_DIED, detail, num_frames=lost) for file in unit.files]
+    _finish(StagedUnit(files, [], drops), _staging(folder), folder)
+
+
+def _staging(folder: Path) -> Path:
+    """A new folder of this process to fill before it becomes `folder`."""
+    staging = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
+    staging.mkdir(parents=True)
+    return staging
+
+
+def _finish(staged: StagedUnit, staging: Path, folder: Path) -> None:
+    with replacing(staging / "unit.json") as temporary:
+        temporary.write_text(json.dumps(asdict(staged)), encoding="utf-8")
+    try:
+        staging.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        shutil.rmtree(staging)
 
 
 def load_unit(folder: Path) -> StagedUnit:
@@ -183,13 +217,14 @@ def file_record(
     file: SourceFile,
     settings: CurationSettings,
     *,
+    unit: Unit | None = None,
     sha256: str = "",
     frames_sampled: int = 0,
     frames_kept: int = 0,
     replaced: bool = False,
     overlay: str = "",
 ) -> FileRecord:
-    """The record of a file under its own labels and those of this run."""
+    """The record of a file, with the unit it belongs to, under its own labels and those of this run."""
     labels = resolve_labels(file.labels, settings, file.input)
     return FileRecord(
         file.input,
@@ -201,6 +236,8 @@ def file_record(
         labels.procedure,
         labels.robotic,
         labels.licence,
+        unit.video_id if unit else "",
+        unit.case_id if unit else "",
         frames_sampled,
         frames_kept,
         replaced,
@@ -225,7 +262,7 @@ def _failed(
 ) -> StagedUnit:
     """The outcome of a video that yields nothing."""
     file = unit.files[0]
-    record = file_record(file, settings, sha256=hashes[file.path], replaced=replaced)
+    record = file_record(file, settings, unit=unit, sha256=hashes[file.path], replaced=replaced)
     return StagedUnit([record], [], [file_drop(file, unit.video_id, reason, detail)])
 
 
@@ -275,14 +312,12 @@ def _stage(
     verdicts: list[Verdict | None],
     breaks: frozenset[int],
     hashes: dict[str, str],
-    first_clip: int,
     replaced: bool,
 ) -> StagedUnit:
     """Cut clips, collect drops, count."""
     looks = [item.look if item else None for item in encoded]
     clips = []
-    cut = cut_clips(stream.samples, verdicts, looks, settings.clip_frames, breaks)
-    for number, positions in enumerate(cut, first_clip):
+    for number, positions in enumerate(cut_clips(stream.samples, verdicts, looks, settings.clip_frames, breaks)):
         frames = [(item, stream.samples[position]) for position in positions if (item := encoded[position])]
         rows = [
             StagedFrame(
@@ -314,6 +349,7 @@ def _stage(
         file_record(
             file,
             settings,
+            unit=unit,
             sha256=hashes[file.path],
             frames_sampled=sampled[file.path],
             frames_kept=kept[file.path],
@@ -322,7 +358,25 @@ def _stage(
         )
         for file in unit.files
     ]
+    if stream.sampling is not None:
+        errors = {"time_error_mean": stream.sampling.error_mean, "time_error_max": stream.sampling.error_max}
+        files = [replace(file, deinterlaced=stream.deinterlaced, **errors) for file in files]
     return StagedUnit(files, clips, drops)
+
+
+def _dropped(
+    stream: FrameStream, encoded: list[_Encoded | None], verdicts: list[Verdict | None]
+) -> list[Dropped | None]:
+    """What is dropped of the unit, one entry per sample, `None` where it is kept."""
+    dropped: list[Dropped | None] = []
+    for sample, item, verdict in zip(stream.samples, encoded, verdicts, strict=True):
+        if verdict is None:
+            dropped.append(None)
+            continue
+        place = (item.offset, item.length) if item else (0, 0)
+        why = (verdict.reason, verdict.score, verdict.threshold)
+        dropped.append(Dropped(sample.file.input, sample.file.path, sample.timestamp, *why, *place))
+    return dropped
 
 
 def _clip(
@@ -358,7 +412,7 @@ def _clip(
         sha256=_clip_sha256([hashes[path] for path in dict.fromkeys(sample.file.path for sample in samples)]),
         **first.seen.columns,
         weight=1.0,
-        overlaps=(),
+        overlaps=test_cases_of(labels.source, samples[0].file.location),  # the true name; `path` may be hashed
         path=samples[0].file.path,
         shard="",
         shard_row=-1,

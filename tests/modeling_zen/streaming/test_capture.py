@@ -15,7 +15,7 @@ from modeling_zen.streaming import Reconnect, ZenStream
 from modeling_zen.streaming.capture import Capture, Clock, Sampler
 from modeling_zen.streaming.frame_queue import FrameQueue, StreamFrame
 from modeling_zen.streaming.sources import Grab, Source
-from modeling_zen.video_reader_zen import sample_indices
+from modeling_zen.video_sampling_zen import sample_indices
 
 from .streaming_frames import striped_frames
 

@@ -77,6 +77,7 @@ def test_files_left_behind(mixed_corpus):
         "00000/drops.parquet",
         "00000/files.parquet",
         "00000/masks.parquet",
+        "00000/drop_examples.parquet",
     }
 
 
@@ -169,7 +170,7 @@ def test_two_runs_give_identical_bytes(mixed_input, mixed_corpus, tmp_path, sett
 
 def test_a_second_run_does_nothing(mixed_input, mixed_corpus, settings, monkeypatch):
     before = snapshot(mixed_corpus)
-    monkeypatch.setattr("training.corpus.curation.curate_unit", lambda *_args, **_kwargs: pytest.fail("worked again"))
+    monkeypatch.setattr("training.corpus.work.task.curate_unit", lambda *_args, **_kwargs: pytest.fail("worked again"))
     outcome = curate([mixed_input], mixed_corpus, settings())
     assert outcome.nothing_new
     assert outcome.new_frames == 0
@@ -343,10 +344,10 @@ def test_two_curations_at_once_are_refused(tmp_path, scene, write_still, setting
         curate([root], tmp_path / "out", settings())
 
 
-def test_decord_is_only_needed_for_videos(tmp_path, scene, write_still, settings, monkeypatch, mixed_input):
+def test_a_decoder_is_only_needed_for_videos(tmp_path, scene, write_still, settings, monkeypatch, mixed_input):
     monkeypatch.setattr("training.corpus.decoding.importlib.util.find_spec", lambda name: None)
     curate([stills_input(tmp_path / "data", scene, write_still)], tmp_path / "out", settings())
-    with pytest.raises(UserError, match="decord is needed to read videos and is not installed"):
+    with pytest.raises(UserError, match="av is needed to read videos and is not installed"):
         curate([mixed_input], tmp_path / "other", settings())
     assert not (tmp_path / "other").exists()
 
@@ -374,7 +375,7 @@ def test_a_truncated_video_keeps_its_good_frames(tmp_path, video_bytes, fast_sta
     assert kept["fast.mp4"] + lost["fast.mp4"].num_frames == 4
     assert kept["cut.mkv"] + lost["cut.mkv"].num_frames == 8
     assert min(kept.values()) >= 1
-    assert "read with opencv instead" in lost["fast.mp4"].detail
+    assert lost["fast.mp4"].detail == "the container states 4.0 s, the file holds less"
     assert lost["cut.mkv"].t_end == 7.0
     assert_nothing_disappeared(root, tmp_path / "out")
 

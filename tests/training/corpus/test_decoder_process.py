@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from training.corpus import decoder_process
 from training.corpus.decoder_process import DecoderProcess, DecodingSettings, Lost, PatientReader
 from training.corpus.decoding import DecodeError
+from training.errors import UserError
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def test_reads_several_videos_in_one_child(decoder, video):
 
 def test_what_cannot_be_opened_is_an_error_and_the_child_goes_on(decoder, video, tmp_path):
     (tmp_path / "b.mp4").write_text("no video")
-    with pytest.raises(DecodeError, match="decord: Error reading the file"):
+    with pytest.raises(DecodeError, match=r"cannot be read \(pyav: .*; decord: Error reading the file"):
         decoder.open(tmp_path / "b.mp4")
     assert decoder.open(video).frame_count == 40
 
@@ -81,7 +83,7 @@ def test_leaving_early_leaves_no_stale_answers(decoder, video):
 class DamagedVideo:
     """Frames 3 to 5 cannot be decoded; once that has happened nothing can, until the video is opened again."""
 
-    frame_count, fps, note = 12, 10.0, ""
+    backend = "test"
 
     def __init__(self) -> None:
         self.broken = False
@@ -89,11 +91,15 @@ class DamagedVideo:
     def keyframes(self) -> list[int]:
         return [0, 4, 8]
 
-    def read(self, index: int) -> np.ndarray:
-        self.broken |= index in (3, 4, 5)
-        if self.broken:
-            raise DecodeError("damaged")
-        return np.full((1, 1, 3), index, np.uint8)
+    def arrays(self, indices: list[int]) -> Iterator[np.ndarray]:
+        for index in indices:
+            self.broken |= index in (3, 4, 5)
+            if self.broken:
+                raise ValueError("damaged")
+            yield np.full((1, 1, 3), index, np.uint8)
+
+    def close(self) -> None:
+        pass
 
 
 def test_reading_goes_on_at_the_next_keyframe(monkeypatch, tmp_path):
@@ -104,9 +110,18 @@ def test_reading_goes_on_at_the_next_keyframe(monkeypatch, tmp_path):
         return DamagedVideo()
 
     monkeypatch.setattr(decoder_process, "open_video", open_video)
-    reader = PatientReader(tmp_path, "decord", 1)
+    reader = PatientReader(tmp_path, "auto", 1, "auto")
     answers = [None if isinstance(a, Lost) else int(a[0, 0, 0]) for a in reader.read(range(12))]
     assert answers == [0, 1, 2, None, None, None, None, None, 8, 9, 10, 11]
     assert len(opened) == 3  # at first, at frame 4 (damaged too), at frame 8
     assert [isinstance(a, Lost) for a in reader.read([0, 3])] == [False, True]
     assert [isinstance(a, Lost) for a in reader.read([0])] == [False]  # a later reading starts afresh
+    order = [9, 9, 1, 2, 0]
+    assert [int(a[0, 0, 0]) for a in reader.read(order) if not isinstance(a, Lost)] == order
+
+
+def test_settings_that_do_not_exist():
+    with pytest.raises(UserError, match=r"decoding.mode='fast' is not known: it must be one of exact, keyframes$"):
+        DecodingSettings(mode="fast")
+    with pytest.raises(UserError, match=r"decoding.deinterlace='yes' is not known: it must be one of auto, never$"):
+        DecodingSettings(deinterlace="yes")

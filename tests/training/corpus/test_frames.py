@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from training.corpus.decoder_process import DecoderProcess
+from training.corpus.decoding import Sampling
 from training.corpus.frames import Missing, UnusableSourceError, encode_image, fit_short_side, open_frames, read_still
 from training.corpus.sources import SourceFile, Unit
 
@@ -129,14 +130,15 @@ def test_unusable_videos(tmp_path, settings):
     with DecoderProcess(settings().decoding) as decoder:
         with pytest.raises(UnusableSourceError, match="0 bytes") as empty:
             open_frames(video_unit(tmp_path / "empty.mp4"), settings(), decoder)
-        with pytest.raises(UnusableSourceError, match="Error reading the file") as text:
+        with pytest.raises(UnusableSourceError, match=r"pyav: .*; decord: Error reading the file") as text:
             open_frames(video_unit(tmp_path / "text.mp4"), settings(), decoder)
     assert (empty.value.reason, text.value.reason) == ("empty_file", "undecodable")
 
 
 def test_a_video_without_frames(tmp_path, settings, monkeypatch, video_bytes):
     (tmp_path / "a.mp4").write_bytes(video_bytes)
-    monkeypatch.setattr("training.corpus.frames.sample_indices", lambda *_: np.zeros(0, np.int64))
+    nothing = Sampling(np.zeros(0, np.int64), 0.0, 0.0)
+    monkeypatch.setattr("training.corpus.frames.choose_frames", lambda *_: nothing)
     with DecoderProcess(settings().decoding) as decoder, pytest.raises(UnusableSourceError, match="no frame") as none:
         open_frames(video_unit(tmp_path / "a.mp4"), settings(), decoder)
     assert none.value.reason == "no_frames"
