@@ -81,7 +81,7 @@ def clip_weights(clips: Sequence[Clip], frames: np.ndarray, settings: BalanceSet
         float64 (N,), more than 0.
     """
     # One part per clip and procedure, so that each part belongs to one procedure, one source and one case.
-    named = [sorted(set(clip.procedures)) or [None] for clip in clips]
+    named: list[list[str | None]] = [[*sorted(set(clip.procedures))] or [None] for clip in clips]
     counts = np.array([len(names) for names in named])
     owners = np.repeat(np.arange(len(clips)), counts)  # (P,), clip of each part
     sizes = (frames / counts)[owners]  # (P,), frames of each part

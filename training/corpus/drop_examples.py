@@ -1,8 +1,8 @@
 """Examples of what was dropped: a few small pictures per reason and video, for the corpus report.
 
 Dropped frames are in no shard, so a report could not show what a filter got wrong. The pictures stay in the journal:
-they are not part of the corpus that is read or published. Those that may show faces, rooms or names are stored as a blur
-from which nobody can be recognized.
+they are not part of the corpus that is read or published. Those that may show faces, rooms or names are stored as a
+blur from which nobody can be recognized.
 """
 
 from collections.abc import Sequence
@@ -135,6 +135,8 @@ def _spread(samples: list[tuple[Dropped, bool]], count: int) -> list[tuple[Dropp
 def _small_jpeg(encoded: bytes, side: int, *, blurred: bool) -> bytes:
     """An encoded image of the unit as a small JPEG."""
     frame = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    if frame is None:
+        raise ValueError(f"{len(encoded)} bytes of a unit's images are no image")
     if blurred:
         small = _shrink(frame, BLUR_SIDE)
         scale = side / max(small.shape[:2])
