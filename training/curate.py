@@ -11,7 +11,7 @@ from training.corpus.curation import curate, summary_table
 from training.corpus.hub_source import is_dataset
 from training.corpus.identity import private_folder
 from training.corpus.settings import CurationSettings
-from training.errors import UserError, run_entry
+from training.errors import UserError, run_entry, stop_on_sigterm
 
 
 def main() -> None:
@@ -65,4 +65,5 @@ def _parse() -> tuple[list[Path | str], Path, CurationSettings]:
 
 
 if __name__ == "__main__":
+    stop_on_sigterm()
     run_entry(main)

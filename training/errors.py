@@ -1,5 +1,6 @@
 """User errors: mistakes in input that deserve one clear sentence instead of a traceback."""
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -7,6 +8,11 @@ from typing import NoReturn
 
 class UserError(ValueError):
     """A mistake of the user. The message is one sentence: what was wrong, where, and what would be right."""
+
+
+def stop_on_sigterm() -> None:
+    """Let SIGTERM, which batch systems send before they kill, end this process as Ctrl-C does, with what it started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def run_entry(main: Callable[[], None]) -> NoReturn:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from training.config import to_plain
+from training.corpus.balance import BalanceSettings
 from training.corpus.decoder_process import DecodingSettings
+from training.corpus.drop_examples import DropExampleSettings
 from training.corpus.field_of_view import FieldOfViewSettings
 from training.corpus.filters import FilterSettings
 from training.corpus.overlay import OverlaySettings
@@ -15,8 +17,10 @@ from training.errors import UserError
 LABELS = ("source", "procedure", "robotic", "licence")
 # They say how the work is done, not what comes out.
 WORKING = ("decoding.threads", "decoding.stall_seconds", "allow_urls", "dataset_columns")
-# Folders of this machine: they are in no file of a corpus.
-PLACES = ("root", "private")
+# They touch no stored frame: the weights are derived from the whole corpus, the pictures are for the report.
+DERIVED = ("balance", "drop_examples")
+# Folders and processes of one run: they are in no file of a corpus, which is the same whoever did the work.
+PLACES = ("root", "private", "workers", "engine", "ray_address")
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,17 @@ class CurationSettings:
     # for rendered videos and public sets.
     deidentify: bool = True
     private: str = ""  # folder of the salt and of the names behind the hashes; empty: OUT.private, beside OUT
+    engine: str = "local"  # or "ray" (a cluster), or "inline" (in this process, for debugging)
+    workers: int = 0  # units curated at a time; 0: one per core of this machine, with Ray one per core of the cluster
+    ray_address: str = ""  # of a running cluster, such as "auto"; empty: Ray is started on this machine for the run
     shard_megabytes: float = 256.0  # image bytes per shard; a few hundred MB suit streaming and uploads
     row_group_frames: int = 32  # rows read at once for one clip; about 0.6 MB
     field_of_view: FieldOfViewSettings = field(default_factory=FieldOfViewSettings)
     overlay: OverlaySettings = field(default_factory=OverlaySettings)
     filters: FilterSettings = field(default_factory=FilterSettings)
+    # Left as they are here, those that the corpus was given before stay in force.
+    balance: BalanceSettings = field(default_factory=BalanceSettings)
+    drop_examples: DropExampleSettings = field(default_factory=DropExampleSettings)
     decoding: DecodingSettings = field(default_factory=DecodingSettings)
 
     def __post_init__(self) -> None:
@@ -64,6 +74,7 @@ class CurationSettings:
             "still_fps": (self.still_fps, 1e-3),
             "shard_megabytes": (self.shard_megabytes, 1e-3),
             "row_group_frames": (self.row_group_frames, 1),
+            "workers": (self.workers, 0),
             "image_quality": (self.image_quality, 1),
             "field_of_view.frames": (self.field_of_view.frames, 1),
             "overlay.min_frames": (self.overlay.min_frames, 2),
@@ -92,7 +103,7 @@ def procedure_names(joined: str) -> tuple[str, ...]:
 def fixed_settings(settings: CurationSettings) -> dict[str, Any]:
     """The settings that must stay the same as long as a corpus grows: dotted key -> value."""
     flat = _flatten(to_plain(settings), "")
-    free = (*LABELS, *WORKING, *PLACES)
+    free = (*LABELS, *WORKING, *DERIVED, *PLACES)
     return {key: value for key, value in flat.items() if key not in free and key.split(".")[0] not in free}
 
 

@@ -57,6 +57,11 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}.parquet"
 
 
+def shard_number(name: str) -> int:
+    """The number in a `shard_name`."""
+    return int(name.removeprefix("shard-").removesuffix(".parquet"))
+
+
 class ShardWriter:
     """Collects the clips of one shard. Made by `open_shard`.
 

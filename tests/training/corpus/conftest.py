@@ -107,8 +107,9 @@ DRAWN = FilterSettings(
 
 
 def make_settings(**changes: object) -> CurationSettings:
-    """Settings for tests: small frames, short patience, one decoder thread."""
+    """Settings for tests: small frames, short patience, one decoder thread, no worker processes to wait for."""
     defaults = {
+        "engine": "inline",
         "short_side": 64,
         "deidentify": False,  # readable names in what is asserted; test_identity.py tests the hashed ones
         "decoding": DecodingSettings(threads=1, stall_seconds=10),

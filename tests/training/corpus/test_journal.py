@@ -10,6 +10,7 @@ from training.corpus import Corpus
 from training.corpus import curation as curation_module
 from training.corpus import journal as journal_module
 from training.corpus.curation import curate
+from training.corpus.work import task as task_module
 from training.errors import UserError
 
 RESULT = ("manifest.parquet", "drops.parquet", "curation.json", "shards")
@@ -72,8 +73,8 @@ def kill_at(monkeypatch, owner, name: str, call: int, *, after: bool) -> None:
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
     [
-        (curation_module, "curate_unit", 0),
-        (curation_module, "curate_unit", 3),
+        (task_module, "curate_unit", 0),
+        (task_module, "curate_unit", 3),
         (Path, "rename", 0),  # the first unit's folder
         (Path, "rename", 3),
         (journal_module, "open_shard", 0),
@@ -113,7 +114,7 @@ def test_an_unfinished_corpus_is_not_read(source, small, tmp_path, monkeypatch):
 
 def test_finished_units_are_not_curated_again(source, small, expected, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        kill_at(patch, curation_module, "curate_unit", 2, after=False)
+        kill_at(patch, task_module, "curate_unit", 2, after=False)
         with pytest.raises(Kill):
             curate([source], tmp_path / "out", small)
     done = len(list((tmp_path / "out" / "journal" / "work").iterdir()))
@@ -124,7 +125,7 @@ def test_finished_units_are_not_curated_again(source, small, expected, tmp_path,
 
 def test_a_finished_unit_whose_file_changed_is_done_anew(source, small, tmp_path, scene, write_still, monkeypatch):
     with monkeypatch.context() as patch:
-        kill_at(patch, curation_module, "curate_unit", 2, after=False)
+        kill_at(patch, task_module, "curate_unit", 2, after=False)
         with pytest.raises(Kill):
             curate([source], tmp_path / "out", small)
     write_still(source / "v0_000.png", scene(99))
