@@ -61,7 +61,7 @@ def main() -> None:
         corpora = [write_corpus(root / str(number), shard, number * SHARD_FRAMES, number) for number in MEMORY_SHARDS]
         print_speed(arguments.corpus or str(corpora[0]), root, arguments.rounds)
         print_memory(corpora)
-        print_opening(write_corpus(root / "many", shard, MANY_CLIPS * CLIP_FRAMES, 1, CLIP_FRAMES), arguments.rounds)
+        print_opening(write_corpus(root / "many", shard, MANY_CLIPS * CLIP_FRAMES, 1, distinct=True), arguments.rounds)
 
 
 def print_speed(location: str, folder: Path, rounds: int) -> None:
@@ -169,22 +169,25 @@ def write_shard(path: Path) -> Path:
     return path
 
 
-def write_corpus(folder: Path, shard: Path, frames: int, shards: int, clip_frames: int = CLIP_FRAMES) -> Path:
-    """A corpus of this many frames whose shards are all `shard`, none of it held out."""
+def write_corpus(folder: Path, shard: Path, frames: int, shards: int, *, distinct: bool = False) -> Path:
+    """A corpus of this many frames whose shards are all `shard`, none of it held out.
+
+    With `distinct` ids, as genuine manifests have them, its frames cannot be read: the shard repeats its own.
+    """
     (folder / SHARD_FOLDER).mkdir(parents=True)
     for number in range(shards):
         (folder / SHARD_FOLDER / shard_name(number)).hardlink_to(shard)
-    count, per_shard = frames // clip_frames, SHARD_FRAMES // CLIP_FRAMES
+    count, per_shard = frames // CLIP_FRAMES, SHARD_FRAMES // CLIP_FRAMES
     clip = np.arange(count)
     columns = {
-        "clip_id": pa.array([f"clip{number}" for number in (clip % per_shard).tolist()]),
+        "clip_id": pa.array([f"clip{number}" for number in (clip if distinct else clip % per_shard).tolist()]),
         "case_id": _repeated("case", clip // 200),
         "video_id": _repeated("video", clip // 200),
         "sha256": _repeated("digest", clip // 200),
         "path": _repeated("path", clip // 200),
         "shard": pa.array([shard_name(number) for number in range(shards)]).take(pa.array(clip // per_shard % shards)),
-        "shard_row": pa.array(clip % per_shard * clip_frames),
-        "num_frames": pa.array(np.full(count, clip_frames, np.int32)),
+        "shard_row": pa.array(clip % per_shard * CLIP_FRAMES),
+        "num_frames": pa.array(np.full(count, CLIP_FRAMES, np.int32)),
         "weight": pa.array(np.ones(count)),
         "split": _constant("train", count),
         **{name: _constant("", count) for name in ("source", "licence", "mask")},

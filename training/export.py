@@ -49,9 +49,13 @@ def describe_run(
 
 
 def describe_corpus(corpus: Corpus) -> dict[str, Any]:
-    """What a run was trained and measured on: the corpus's name and fingerprint, and its counts per split."""
+    """What a run was trained and measured on: the corpus's name and fingerprint, and its counts per split.
+
+    Also the digest of duplicates.parquet: it is no part of the manifest, but says which frames are not drawn.
+    """
     splits = {split: asdict(corpus.count(split)) for split in SPLITS}
-    return {"name": corpus.name, "fingerprint": corpus.fingerprint, "splits": splits}
+    facts = {"name": corpus.name, "fingerprint": corpus.fingerprint, "splits": splits}
+    return facts | {"duplicates_sha256": corpus.duplicates_sha256()}
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -1,5 +1,6 @@
 """Reading a corpus: its manifest, and the frames and masks of any clip, from a folder, a URL or the Hub."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from training.corpus.cache import ReadCache
 from training.corpus.clip_table import ClipTable, as_numpy
 from training.corpus.manifest import CURATION_FILE, MANIFEST_FILE, SHARD_FOLDER, Clip
 from training.corpus.masks import MASK_SCHEMA, MASKS_FILE, Mask, Masks
-from training.corpus.segments import LeftOut, Segments, cut_segments, read_left_out
+from training.corpus.segments import DUPLICATES_FILE, LeftOut, Segments, cut_segments, read_left_out
 from training.corpus.shards import RowGroup, ShardFile, ShardIndex
 from training.corpus.storage import Storage
 from training.errors import UserError
@@ -164,6 +165,12 @@ class Corpus:
         mine = (positions < len(own)) & (own[np.minimum(positions, len(own) - 1)] == left_out.rows) if len(own) else []
         left_out = LeftOut(positions[mine], left_out.positions[mine])
         return cut_segments(clips.numbers("num_frames"), clips.numbers("weight"), left_out)
+
+    def duplicates_sha256(self) -> str | None:
+        """Digest of duplicates.parquet; `None` without one."""
+        if not self.storage.is_file(DUPLICATES_FILE):
+            return None
+        return hashlib.sha256(self.storage.read_bytes(DUPLICATES_FILE)).hexdigest()
 
     def mask(self, clip: Clip) -> np.ndarray | None:
         """Which pixels of a clip's frames are valid: bool (height, width), or `None` when all of them are.

@@ -6,6 +6,7 @@ import pytest
 from training.corpus import Corpus
 from training.corpus.segments import LeftOut, cut_segments
 from training.errors import UserError
+from training.export import describe_corpus
 
 
 def cut(lengths, left_out):
@@ -68,3 +69,15 @@ def test_broken_duplicates(folder):
     (folder / "duplicates.parquet").write_bytes(b"x")
     with pytest.raises(UserError, match=r"duplicates.parquet' cannot be read \(ArrowInvalid: .*: find the duplicates"):
         Corpus.open(folder).segments("train")
+
+
+def test_a_run_knows_its_duplicates(folder, write_duplicates):
+    before = describe_corpus(Corpus.open(folder))
+    assert before["splits"]["train"] == {"cases": 1, "videos": 1, "clips": 2, "frames": 8}
+    assert before["duplicates_sha256"] is None
+    digests = set()
+    for position in (0, 1):
+        write_duplicates(folder, [("clip0", position, False)])
+        digests.add(describe_corpus(Corpus.open(folder))["duplicates_sha256"])
+    assert len(digests) == 2
+    assert describe_corpus(Corpus.open(folder))["fingerprint"] == before["fingerprint"]
