@@ -29,9 +29,13 @@ class FieldOfViewSettings:
     min_size: float = 0.2  # of the side; a smaller "field of view" is a light in the dark, nothing is cut
     flatness: float = 6.0  # gray levels around a margin's median; genuine borders vary by 1 to 5, dark tissue by more
     flat_fraction: float = 0.85  # of a margin's pixels that must be so flat for it to be cut
-    circle: bool = True  # whether the circle is looked for; independent of the crop
+    # Whether the circle is looked for, independent of the crop. 20 rendered videos: intersection over union at least
+    # 0.99 for the 14 round ones, none found in the 6 others.
+    circle: bool = True
     min_confidence: float = 0.5  # 0 to 1; a circle below it is not recorded
-    mask_confidence: float = 0.8  # 0 to 1; from here on pixels outside the circle are masked
+    # 0 to 1; from here on pixels outside the circle are masked. Genuine round views reach 0.97 and more, one whose place
+    # changes within the video 0.78, most octagons below 0.7 (but one in four 0.83).
+    mask_confidence: float = 0.8
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,13 @@ LARGEST_HOLE = 0.01  # of the frame; the inside of a letter or of a symbol is sm
 
 @dataclass(frozen=True)
 class OverlaySettings:
-    """Settings of the search for overlays. Pixels are those of the stored frames."""
+    """Settings of the search for overlays. Pixels are those of the stored frames.
+
+    Measured on 20 rendered videos of 24 frames: clean, none has a mask; with lettering, half of them with a panel, 0.92
+    of the drawn pixels are covered (least 0.76), 0.98 of the mask lies on what was drawn, intersection over union 0.80.
+    Of 31 genuine videos long enough to be judged, the two with an overlay have a mask; one of the two masks also takes
+    in the rim of a round view whose place changes in the video (3 % of the frame).
+    """
 
     # "mask": frames stay as they are, the loss leaves the pixels out. "black", "blur": the pixels are also made
     # unrecognisable in the stored frames, and what lies outside a sure circle is black. "off": no search.
