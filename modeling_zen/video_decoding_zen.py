@@ -2,7 +2,7 @@
 
 The backends give the same numbers and times for the same file, and the same pixels where it holds whole pictures of 8
 bits. (Of interlaced ones, and of ones with more bits, each interpolates colours in its own way: they differ along
-edges.) decord is quickest at scattered frames, and exists for Linux x86_64 only.
+edges.) PyAV is cheapest at scattered frames; decord exists for Linux x86_64 only.
 """
 
 import contextlib

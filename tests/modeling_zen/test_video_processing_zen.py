@@ -82,7 +82,7 @@ def test_metadata_of_a_file(video: Path) -> None:
     result = ZenVideoProcessor(size=SMALL)(str(video), stride=10, return_metadata=True)
     metadata = result.video_metadata[0]
     assert (metadata.total_num_frames, metadata.fps, metadata.duration) == (30, 10, 3)
-    assert (metadata.height, metadata.width, metadata.video_backend) == (72, 96, "decord")
+    assert (metadata.height, metadata.width, metadata.video_backend) == (72, 96, "pyav")
     assert metadata.timestamps == [0, 1, 2]
 
 

@@ -359,8 +359,9 @@ def _stage(
         for file in unit.files
     ]
     if stream.sampling is not None:
-        errors = {"time_error_mean": stream.sampling.error_mean, "time_error_max": stream.sampling.error_max}
-        files = [replace(file, deinterlaced=stream.deinterlaced, **errors) for file in files]
+        mean, highest = stream.sampling.error_mean, stream.sampling.error_max
+        made = stream.deinterlaced
+        files = [replace(file, deinterlaced=made, time_error_mean=mean, time_error_max=highest) for file in files]
     return StagedUnit(files, clips, drops)
 
 

@@ -224,8 +224,8 @@ def test_sources_that_do_not_exist(model: ZenModel, processor: ZenImageProcessor
 def test_a_file_is_closed_even_if_it_is_never_read(
     settings: dict[str, Any], video: Path, model: ZenModel, processor: ZenImageProcessor, monkeypatch: Any
 ) -> None:
-    def opened(path: str) -> Any:
-        reader = open_video(path)
+    def opened(path: str, **settings: Any) -> Any:
+        reader = open_video(path, **settings)
         original = reader.close
         monkeypatch.setattr(reader, "close", lambda: (closed.append(path), original()))
         return reader
