@@ -47,7 +47,7 @@ from training.corpus.withdrawn import (
     REMOVALS_FILE,
     Removal,
     read_removals,
-    remove_from_duplicates,
+    remove_traces,
     thin_out,
     write_removals,
 )
@@ -205,7 +205,7 @@ class Journal:
             known = {clip.shard for clip in self.state.clips}
             for name in {shard.name for shard in self.state.removals[-1].shards} - known:
                 (self.out / SHARD_FOLDER / name).unlink(missing_ok=True)
-            remove_from_duplicates(self.out, self.state.removals[-1].case_id)
+            remove_traces(self.out, self.state.removals[-1], {clip.clip_id for clip in self.state.clips})
             waiting.rmdir()
         for folder in _commits(self.root):
             if folder < removals[-1]:

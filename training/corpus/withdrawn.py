@@ -1,7 +1,7 @@
 """Removed cases: the record of each, which files may not come back, and the tables that a removal thins out."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,12 +10,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from training.corpus.atomic import replacing
+from training.corpus.duplicates.seen import SEEN_FILE
 from training.corpus.frames import file_sha256
 from training.corpus.segments import DUPLICATES_FILE
 from training.corpus.sources import SourceFile, Unit
 
 REMOVALS_FILE = "removals.json"
 REMOVED = "removed"  # reason in drops.parquet
+# Of other rooms that are slow to import; test_removal.py holds them together.
+EMBEDDINGS = "embeddings"  # folder in the journal
+REPORT_FILE = "report.html"
+SUMMARY_KEY = b"summary"  # in the metadata of duplicates.parquet
 
 
 @dataclass(frozen=True)
@@ -97,11 +102,28 @@ class Withdrawn:
         return "its case was removed from this corpus" if unit.case_id in self._cases else ""
 
 
-def remove_from_duplicates(out: Path, case_id: str) -> None:
+def remove_traces(out: Path, removal: Removal, clips: Collection[str]) -> None:
+    """Remove what other commands have derived from the case: doing it twice is doing it once.
+
+    Args:
+        out: folder of the corpus.
+        removal: the record.
+        clips: ids of the clips that remain.
+    """
+    _remove_from_duplicates(out, removal.case_id)
+    seen = out / "journal" / SEEN_FILE
+    thin_out([seen], seen, lambda row: row["clip_id"] in clips)
+    for shard in removal.shards:  # an embedding tells much of its picture
+        for path in (out / "journal" / EMBEDDINGS).glob(f"*/{Path(shard.name).stem}-*.npy"):
+            path.unlink()
+    (out / REPORT_FILE).unlink(missing_ok=True)  # it may show the case
+
+
+def _remove_from_duplicates(out: Path, case_id: str) -> None:
     """Take a case out of duplicates.parquet, if there is one.
 
     A cluster with one frame left is none. Where the representative was of that case, the first frame left takes its
-    part; the distances stay those that were measured to the old one.
+    part; the distances of the others stay those that were measured to the old one.
     """
     path = out / DUPLICATES_FILE
     if not path.is_file():
@@ -110,6 +132,7 @@ def remove_from_duplicates(out: Path, case_id: str) -> None:
     table = table.filter(pc.not_equal(table["case_id"], case_id))
     clusters = table["cluster"].to_pylist()
     chosen = table["representative"].to_pylist()
+    distances = table["distance"].to_pylist()
     sizes: dict[int, int] = {}
     led = set()
     for cluster, first in zip(clusters, chosen, strict=True):
@@ -119,9 +142,15 @@ def remove_from_duplicates(out: Path, case_id: str) -> None:
     for row, cluster in enumerate(clusters):
         if cluster not in led:
             led.add(cluster)
-            chosen[row] = True
-    position = table.schema.get_field_index("representative")
-    table = table.set_column(position, table.schema.field(position), pa.array(chosen, pa.bool_()))
+            chosen[row], distances[row] = True, 0.0
+    for name, values in (("representative", chosen), ("distance", distances)):
+        position = table.schema.get_field_index(name)
+        column = table.schema.field(position)
+        table = table.set_column(position, column, pa.array(values, column.type))
+    summary = json.loads((table.schema.metadata or {}).get(SUMMARY_KEY, b"{}"))
+    if summary:  # its counts are those of the search
+        summary["cases_removed_since"] = sorted({*summary.get("cases_removed_since", []), case_id})
+        table = table.replace_schema_metadata({**table.schema.metadata, SUMMARY_KEY: json.dumps(summary).encode()})
     table = table.filter(pa.array([sizes[cluster] > 1 for cluster in clusters], pa.bool_()))
     with replacing(path) as temporary:
         pq.write_table(table, temporary)

@@ -14,12 +14,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from training import corpus_remove as entry
+from training import corpus_report
 from training.corpus import Corpus, removal
 from training.corpus import journal as journal_module
 from training.corpus.curation import curate
+from training.corpus.duplicates import embeddings
+from training.corpus.duplicates import table as table_module
+from training.corpus.duplicates.seen import SeenCase, read_seen, write_seen
+from training.corpus.duplicates.table import read_summary
 from training.corpus.journal import read_settings, read_state
 from training.corpus.manifest import read_clips, read_drops
 from training.corpus.removal import remove_case
+from training.corpus.withdrawn import EMBEDDINGS, REPORT_FILE, SUMMARY_KEY
 from training.errors import UserError
 
 ROOT = Path(entry.__file__).parents[1]
@@ -224,23 +230,48 @@ def test_clusters_of_duplicates_get_another_representative(out):
     def row(cluster: int, case: str, representative: bool) -> dict:
         clip = clips[f"data__{case}"]
         ids = {"clip_id": clip.clip_id, "position": 0, "video_id": clip.video_id, "case_id": clip.case_id}
-        return {"cluster": cluster, **ids, "representative": representative, "distance": 1.0, "method": "hash"}
+        distance = 0.0 if representative else 2.0
+        return {"cluster": cluster, **ids, "representative": representative, "distance": distance, "method": "hash"}
 
     rows = [
         *(row(0, "v1", True), row(0, "v2", False), row(0, "v3", False)),
         *(row(1, "v1", True), row(1, "v4", False)),
         *(row(2, "v2", False), row(2, "v1", False), row(2, "v5", True)),
     ]
-    pq.write_table(pa.Table.from_pylist(rows), out / "duplicates.parquet")
+    table = pa.Table.from_pylist(rows).replace_schema_metadata({SUMMARY_KEY: b'{"clusters": 3}'})
+    pq.write_table(table, out / "duplicates.parquet")
     remove_case(out, "data__v1")
+    assert read_summary(out) == {"clusters": 3, "cases_removed_since": ["data__v1"]}
     left = pq.read_table(out / "duplicates.parquet").to_pylist()
-    assert [(row["cluster"], row["case_id"], row["representative"]) for row in left] == [
-        (0, "data__v2", True),  # v1 led this cluster
-        (0, "data__v3", False),  # and v4 alone is no cluster
-        (2, "data__v2", False),
-        (2, "data__v5", True),
+    assert [(row["cluster"], row["case_id"], row["representative"], row["distance"]) for row in left] == [
+        (0, "data__v2", True, 0.0),  # v1 led this cluster
+        (0, "data__v3", False, 2.0),  # and v4 alone is no cluster
+        (2, "data__v2", False, 2.0),
+        (2, "data__v5", True, 0.0),
     ]
     Corpus.open(out).segments("train")
+
+
+def test_what_other_commands_derived_from_the_case_goes_too(out):
+    clips = {clip.case_id: clip for clip in read_clips(out / "manifest.parquet")}
+    own, other = clips["data__v1"], next(clip for clip in clips.values() if clip.shard != clips["data__v1"].shard)
+    rows = [SeenCase(clip.clip_id, "data", "cholec80/video41", 1, 0.0, 4.0, False) for clip in (own, other)]
+    write_seen(rows, out)
+    features = out / "journal" / embeddings.FOLDER / "model"
+    features.mkdir(parents=True)
+    for clip in (own, other):
+        (features / f"{Path(clip.shard).stem}-0123456789abcdef.npy").write_bytes(b"x")
+    (out / REPORT_FILE).write_text("<img>")
+    remove_case(out, "data__v1")
+    assert [row.clip_id for row in read_seen(out)] == [other.clip_id]
+    assert [path.name for path in features.iterdir()] == [f"{Path(other.shard).stem}-0123456789abcdef.npy"]
+    assert not (out / REPORT_FILE).exists()
+
+
+def test_names_that_are_written_twice_are_the_same():
+    assert EMBEDDINGS == embeddings.FOLDER
+    assert SUMMARY_KEY == table_module._SUMMARY
+    assert f'"{REPORT_FILE}"' in Path(corpus_report.__file__).read_text()
 
 
 def test_a_dry_run_writes_nothing(out, monkeypatch, capsys):
@@ -448,7 +479,7 @@ def test_curation_ends_an_interrupted_removal(stills, out, monkeypatch):
         raise Kill
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal_module, "remove_from_duplicates", kill)
+        patch.setattr(journal_module, "remove_traces", kill)
         with pytest.raises(Kill):
             remove_case(out, "data__v3")
     with pytest.raises(UserError, match=r"has no curation.json"):
