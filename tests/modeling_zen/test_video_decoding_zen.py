@@ -129,6 +129,12 @@ def test_containers_agree_across_backends(folder: Path, name: str, codec: str, b
     path = write_video(folder / name, count=45, codec=codec)
     with open_video(path, "pyav") as first, open_video(path, backend) as second:
         assert (first.fps, first.num_frames) == (second.fps, second.num_frames) == (FPS, 45)
+        assert first.timestamps() == pytest.approx(second.timestamps(), abs=5e-4)
+        assert first.keyframes() == second.keyframes()
+        assert first.keyframes()[0] == 0
+        assert all(
+            np.array_equal(*pair) for pair in zip(first.arrays([0, 7, 40]), second.arrays([0, 7, 40]), strict=True)
+        )
         assert torch.equal(first.read(range(45)), second.read(range(45)))
         assert torch.equal(first.read([40, 7]), second.read([40, 7]))
         for one, other in zip(first, second, strict=True):
