@@ -61,7 +61,7 @@ class Picture:
         red, green, blue = cv2.split(self.small)
         cool = cv2.max(green, blue)
         brightest = cv2.max(red, cool)
-        lit = cv2.compare(brightest, DARK, cv2.CMP_GT)
+        lit = cv2.threshold(brightest, DARK, 255, cv2.THRESH_BINARY)[1]
         lead = cv2.divide(cv2.subtract(red, cool, dtype=cv2.CV_32F), brightest, dtype=cv2.CV_32F)
         counts = cv2.calcHist([lead], [0], lit, [201], [-1.005, 1.005]).ravel().cumsum()
         if not counts[-1]:
