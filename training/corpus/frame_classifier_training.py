@@ -39,7 +39,7 @@ class FrameFilterSettings:
     # On the file name without extension; its group `case` is what is never split: a case or a video.
     case_pattern: str = r"^(?P<case>.+?)(_\d+)?$"
     held_out_fraction: float = 0.2  # of the cases, at least one
-    steps: int = 400  # optimizer steps; 100 on 559 rendered frames gave accuracy 0.88 on held-out cases (the rule: 1.00)
+    steps: int = 400  # optimizer steps; 100 on 559 rendered frames gave accuracy 0.88 on held-out cases, the rule 1.00
     batch_size: int = 32  # frames, half of each label whatever their numbers are
     learning_rate: float = 2e-3  # AdamW, one cycle; usual for small convolutional networks from random weights
     weight_decay: float = 0.05
@@ -212,12 +212,10 @@ def _build(settings: FrameFilterSettings) -> tuple[TimmWrapperForImageClassifica
         "crop_pct": 1.0,
         "crop_mode": "squash",  # the whole frame, whatever its shape
     }
-    config = TimmWrapperConfig(
-        architecture=settings.architecture,
-        num_labels=len(LABELS),
+    config = TimmWrapperConfig.from_dict(
+        {"architecture": settings.architecture, "num_classes": len(LABELS), "pretrained_cfg": preprocessing},
         id2label=dict(enumerate(LABELS)),
         label2id={label: number for number, label in enumerate(LABELS)},
-        pretrained_cfg=preprocessing,
     )
     try:
         model = TimmWrapperForImageClassification(config)
