@@ -113,7 +113,9 @@ def curate(inputs: Sequence[Path | str], out: Path, settings: CurationSettings) 
                 if journal.created:
                     journal.remove()
                 raise _no_frames(inputs, reasons)
+            before = _recorded_fingerprint(out)
             counts, print_ = publish(journal.state, out, settings, force=not work.nothing_new)
+            unchanged = work.nothing_new and before in ("", print_)  # else a new balance has changed the weights
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(
@@ -122,7 +124,7 @@ def curate(inputs: Sequence[Path | str], out: Path, settings: CurationSettings) 
             ) from error
         raise
     seconds = time.monotonic() - start
-    return Outcome(counts, print_, work.nothing_new, work.sampled, work.resumed, seconds, gone)
+    return Outcome(counts, print_, unchanged, work.sampled, work.resumed, seconds, gone)
 
 
 def _plans(inputs: Inputs, state: State, settings: CurationSettings, names: Names) -> Iterator[Plan]:

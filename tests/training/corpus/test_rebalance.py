@@ -94,6 +94,7 @@ def test_the_next_curation_keeps_the_choice(made, tmp_path, scene, write_still, 
 
 def test_a_curation_with_a_choice_of_its_own_is_remembered(made, tmp_path, settings):
     run = settings(procedure="b", held_out_fraction=0.0, balance=FLAT)
+    assert not curate([tmp_path / "few"], made, run).nothing_new  # the weights are
     assert curate([tmp_path / "few"], made, run).nothing_new
     assert weights(made) == pytest.approx({"a": 4 / 6, "b": 4 / 2})
     curate([tmp_path / "few"], made, settings(procedure="b", held_out_fraction=0.0))
