@@ -84,11 +84,11 @@ def _spoil(
         frames[lead : lead + shown] = _defect("screen", frames[lead : lead + shown], rng)
         truth[:lead] = ["trim"] * lead
         truth[lead : lead + shown] = ["screen"] * shown
+    height, width = frames[0].shape[:2]
     overlay = None
     if interface:
-        overlay, paint = _interface(*frames[0].shape[:2], rng)
+        overlay, paint = _interface(height, width, rng)
         frames = [frame if what == "screen" else paint(frame) for frame, what in zip(frames, truth, strict=True)]
-    height, width = frames[0].shape[:2]
     video = folder / f"{case.case_id}.mp4"
     write_video(frames, video, Fraction(fps).limit_denominator(1001), width, height)
     return SpoiledCase(case.case_id, video, tuple(truth), cut, overlay, case.records[0].fov)
