@@ -118,6 +118,9 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
         label = f"{kind}: N^{exponent(mine):.2f}" if len(mine) > 1 else kind
         axes.plot(counts, [result["processor"] for result in mine], marker="o", label=label)
     axes.set(xscale="log", yscale="log", xlabel="millions", ylabel="processor seconds")
+    counts = sorted({result["count"] / 1e6 for result in results})
+    axes.set_xticks(counts, [f"{count:g}" for count in counts])
+    axes.set_xticks([], minor=True)
     axes.grid(which="both", alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=150)

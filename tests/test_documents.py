@@ -28,6 +28,8 @@ NOT_RUN = {
     r"python3 -m venv .*": "makes a virtual environment; the test runs in one",
     r"pip install .*": "loads packages from the network",
     r"make demo\b.*": "makes a virtual environment and trains for ten minutes",
+    r"python -m training\.curate .*engine=ray.*": "needs Ray, an extra of its own; tests/training/corpus/work runs it",
+    r"python -m training\.corpus_publish .* --private": "uploads to the Hub",
     r"accelerate launch .*recipes/zen_small\.yaml.*": "its teachers are on the Hub, and it trains for days on a GPU",
 }
 # Commands that run with these words appended, because as they stand they take too long.
