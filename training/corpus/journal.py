@@ -4,7 +4,7 @@
     OUT/journal/00000/               one folder per commit: clips.parquet, drops.parquet, files.parquet, and
                                      masks.parquet, drop_examples.parquet for the report
     OUT/journal/balance.json         how clips are weighed, if not by default (see `rebalance`)
-    OUT/journal/work/<unit key>/     finished units whose frames are not in a shard yet (see `unit.py`)
+    OUT/journal/work/<unit key>/     finished units whose frames are not in a shard yet (see `staged.py`)
 
 A commit writes its shards, then its folder under a temporary name, then renames the folder: that rename is the moment
 from which the shards count. Shards that no commit names are left-overs of a kill and are removed on the next start.
@@ -42,7 +42,7 @@ from training.corpus.manifest import (
 from training.corpus.masks import MASK_SCHEMA, MASKS_FILE, Mask, read_masks
 from training.corpus.settings import CurationSettings, fixed_settings
 from training.corpus.shards import open_shard, shard_name, shard_number
-from training.corpus.unit import FileRecord, load_unit, staged_images, staged_masks
+from training.corpus.staged import FileRecord, load_unit, staged_images, staged_masks
 from training.corpus.withdrawn import (
     REMOVALS_FILE,
     Removal,

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.corpus import Corpus
-from training.corpus import curation as curation_module
+from training.corpus import Corpus, publication
 from training.corpus import journal as journal_module
 from training.corpus.curation import curate
 from training.corpus.work import task as task_module
@@ -82,8 +81,8 @@ def kill_at(monkeypatch, owner, name: str, call: int, *, after: bool) -> None:
         (journal_module, "write_rows", 2),  # files
         (journal_module, "write_rows", 5),  # of a later commit
         (shutil, "rmtree", 0),  # the committed unit's frames
-        (curation_module, "write_rows", 0),  # the public tables: manifest
-        (curation_module, "write_rows", 1),
+        (publication, "write_rows", 0),  # the public tables: manifest
+        (publication, "write_rows", 1),
         (Path, "replace", 0),
         (Path, "replace", 4),
     ],
@@ -105,7 +104,7 @@ def test_killed_and_started_again(source, small, expected, tmp_path, monkeypatch
 
 def test_an_unfinished_corpus_is_not_read(source, small, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        kill_at(patch, curation_module, "write_rows", 1, after=False)
+        kill_at(patch, publication, "write_rows", 1, after=False)
         with pytest.raises(Kill):
             curate([source], tmp_path / "out", small)
     with pytest.raises(UserError, match=r"has no curation.json: run the same python -m training.curate command again"):

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from training.config import to_plain
-from training.corpus.curation import publish
 from training.corpus.duplicates.clusters import Choice, choose
 from training.corpus.duplicates.embedding_search import similar_pairs
 from training.corpus.duplicates.evaluation_frames import find_seen, input_of, remember
@@ -20,6 +19,7 @@ from training.corpus.duplicates.settings import DeduplicationSettings
 from training.corpus.duplicates.table import duplicate_table, write_duplicates
 from training.corpus.journal import Journal, read_settings
 from training.corpus.manifest import CURATION_FILE, MANIFEST_FILE, read_clips
+from training.corpus.publication import publish
 from training.corpus.segments import DUPLICATES_FILE
 from training.errors import UserError
 

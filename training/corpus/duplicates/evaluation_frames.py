@@ -28,7 +28,8 @@ from training.corpus.manifest import Clip
 from training.corpus.overlaps import known_overlaps
 from training.corpus.settings import CurationSettings, fixed_settings
 from training.corpus.sources import Unit, check_places, group, scan
-from training.corpus.unit import curate_unit, load_unit, staged_images
+from training.corpus.staged import load_unit, staged_images
+from training.corpus.unit import curate_unit
 from training.errors import UserError
 
 FOLDER = "evaluation"

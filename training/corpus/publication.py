@@ -1,0 +1,148 @@
+"""The tables beside the shards, and curation.json: derived from the journal after every change."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from training.corpus.atomic import replacing
+from training.corpus.balance import with_weights
+from training.corpus.duplicates.seen import apply_seen
+from training.corpus.duplicates.table import read_summary
+from training.corpus.journal import State
+from training.corpus.manifest import (
+    CLIP_SCHEMA,
+    CURATION_FILE,
+    DROP_SCHEMA,
+    DROPS_FILE,
+    MANIFEST_FILE,
+    SCHEMA_VERSION,
+    Clip,
+    fingerprint,
+    read_clips,
+    write_rows,
+)
+from training.corpus.masks import MASK_SCHEMA, MASKS_FILE
+from training.corpus.overlaps import overlap_report
+from training.corpus.rebalance import count_left_out, settle_balance
+from training.corpus.settings import CurationSettings, recorded_settings
+from training.corpus.splits import resolve_splits
+from training.corpus.staged import FileRecord
+from training.corpus.withdrawn import REMOVALS_FILE, write_removals
+
+PACKAGES = ("zen-surgical", "av", "decord", "numpy", "opencv-python-headless", "pillow", "pyarrow")
+
+
+def publish(
+    state: State, out: Path, settings: CurationSettings, *, force: bool, like: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], str]:
+    """Derive the tables beside the shards and curation.json from the journal.
+
+    Args:
+        state: of the journal.
+        out: folder of the corpus.
+        settings: of the run.
+        force: also when nothing seems to have changed.
+        like: an earlier curation.json whose settings and package versions still say how the frames were made.
+
+    Returns:
+        The counts of the corpus and its fingerprint.
+    """
+    previous: dict[str, str] = {}
+    if (out / MANIFEST_FILE).is_file():
+        previous = {clip.case_id: clip.split for clip in read_clips(out / MANIFEST_FILE)}
+    words: dict[str, set[str]] = defaultdict(set)
+    for clip in state.clips:
+        words[clip.case_id].add(clip.split)
+    splits = resolve_splits(words, previous, settings.held_out_fraction)
+    settings = replace(settings, balance=settle_balance(out, settings.balance))
+    clips, drops = apply_seen(out, state.clips, state.drops)
+    state = replace(state, drops=drops)
+    clips = [replace(clip, split=splits[clip.case_id]) for clip in clips]
+    clips = with_weights(clips, count_left_out(out, clips), settings.balance)
+    print_ = fingerprint(clips)
+    counts = count(clips, state)
+    whole = (out / MANIFEST_FILE).is_file() and (out / MASKS_FILE).is_file()
+    if force or not whole or recorded_fingerprint(out) != print_:
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "code": like["code"] if like else {name: _version(name) for name in PACKAGES},
+            "inputs": sorted({key[0] for key in state.files}),
+            "settings": like["settings"] if like else recorded_settings(settings),
+            "counts": counts,
+            "overlaps": overlap_report(clips),
+            "duplicates": read_summary(out),
+            "fingerprint": print_,
+        }
+        (out / CURATION_FILE).unlink(missing_ok=True)  # until it is back, the corpus counts as incomplete
+        write_rows(state.masks.values(), MASK_SCHEMA, out / MASKS_FILE)
+        write_rows(clips, CLIP_SCHEMA, out / MANIFEST_FILE)
+        write_rows(state.drops, DROP_SCHEMA, out / DROPS_FILE)
+        if state.removals:
+            write_removals([replace(removal, files=()) for removal in state.removals], out / REMOVALS_FILE)
+        with replacing(out / CURATION_FILE) as temporary:
+            temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return counts, print_
+
+
+def recorded_fingerprint(out: Path) -> str:
+    """The fingerprint in curation.json; "" when that is missing or damaged, and has to be written anew."""
+    path = out / CURATION_FILE
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"]) if path.is_file() else ""
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def count(clips: Sequence[Clip], state: State) -> dict[str, Any]:
+    """The numbers of a corpus, for curation.json and the summary."""
+    dropped: dict[str, dict[str, int]] = {}
+    for drop in state.drops:
+        entry = dropped.setdefault(drop.reason, {"rows": 0, "frames": 0})
+        entry["rows"] += 1
+        entry["frames"] += drop.num_frames
+    splits = {}
+    for split in ("train", "held_out"):
+        mine = [clip for clip in clips if clip.split == split]
+        splits[split] = {
+            "cases": len({clip.case_id for clip in mine}),
+            "videos": len({clip.video_id for clip in mine}),
+            "clips": len(mine),
+            "frames": sum(clip.num_frames for clip in mine),
+        }
+    return {
+        "files": len(state.files),
+        "frames_sampled": sum(file.frames_sampled for file in state.files.values()),
+        "frames_kept": sum(clip.num_frames for clip in clips),
+        "clips": len(clips),
+        "cases": len({clip.case_id for clip in clips}),
+        "shards": len({clip.shard for clip in clips}),
+        "masks": len(state.masks),
+        # Files by what the search for overlays came to, see overlay.Overlay.
+        "overlay": dict(sorted(Counter(file.overlay for file in state.files.values() if file.overlay).items())),
+        "decoding": _decoding_counts(list(state.files.values())),
+        "splits": splits,
+        "dropped": dict(sorted(dropped.items())),
+    }
+
+
+def _decoding_counts(files: list[FileRecord]) -> dict[str, Any]:
+    """How the videos were sampled: seconds between the sampling times and the frames that stand for them."""
+    means = [file.time_error_mean for file in files if file.time_error_mean is not None]
+    maxima = [file.time_error_max for file in files if file.time_error_max is not None]
+    return {
+        "videos": len(means),
+        "deinterlaced": sum(file.deinterlaced for file in files),
+        "time_error_mean": round(sum(means) / len(means), 6) if means else 0.0,
+        "time_error_max": round(max(maxima, default=0.0), 6),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
