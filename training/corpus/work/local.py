@@ -182,15 +182,14 @@ def serve(pipe_number: int) -> None:
     threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     cv2.setNumThreads(1)
     pipe = Connection(pipe_number)
-    pipe.send(("ready", None))
     decoder: DecoderProcess | None = None
-    while True:
-        try:
+    # The run closes the pipe when there is no more to do, or at any moment when it is interrupted.
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        pipe.send(("ready", None))
+        while True:
             task: Task = pipe.recv()
-        except EOFError:
-            break
-        decoder = decoder or DecoderProcess(task.settings.decoding)
-        pipe.send(_answer(task, decoder, pipe))
+            decoder = decoder or DecoderProcess(task.settings.decoding)
+            pipe.send(_answer(task, decoder, pipe))
     if decoder is not None:
         decoder.stop()
 

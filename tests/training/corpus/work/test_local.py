@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Pipe
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from training.errors import UserError
 MODULE = """
 import errno, os, signal, time
 from dataclasses import dataclass
+from multiprocessing.connection import Pipe
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -174,6 +176,7 @@ def test_workers_end_with_a_run_that_is_killed(odd, tmp_path):
     """The run is killed without a chance to clean up; its busy worker notices by itself."""
     script = f"""
 import sys; sys.path.insert(0, {str(tmp_path)!r})
+from multiprocessing.connection import Pipe
 from pathlib import Path
 import odd_tasks
 from training.corpus.work.local import LocalEngine
@@ -198,3 +201,19 @@ while True:
 
 def test_one_worker_per_core_of_this_process():
     assert default_workers() == len(os.sched_getaffinity(0))
+
+
+def test_a_worker_whose_run_is_gone_ends_without_a_traceback():
+    pipe, other = Pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from training.corpus.work.local import serve; serve({other.fileno()})"],
+        pass_fds=[other.fileno()],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    other.close()
+    assert pipe.poll(60)
+    pipe.close()  # with its "ready" unread, which resets the connection instead of ending it
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
