@@ -166,9 +166,12 @@ class DecoderProcess:
             raise DecodeError("the decoder was stopped")
         try:
             if self._pipe.poll(seconds):
-                return self._pipe.recv()
+                kind, value = self._pipe.recv()
+                return kind, _receive_array(self._pipe, value, seconds) if kind == "frame" else value
         except (EOFError, ConnectionResetError) as error:
             raise DecodeError(self._crashed()) from error
+        except TimeoutError:
+            pass  # in the midst of a frame
         self.stop()
         raise DecodeError(f"the decoder hung: no answer for {self._settings.stall_seconds:g} s beyond its due time")
 
@@ -201,7 +204,32 @@ def serve(pipe_number: int, reader: str, threads: int, deinterlace: str) -> None
                 pipe.send(("error", str(error)))
         elif patient is not None:
             for answer in patient.read(argument):
-                pipe.send(("lost", answer.detail) if isinstance(answer, Lost) else ("frame", answer))
+                if isinstance(answer, Lost):
+                    pipe.send(("lost", answer.detail))
+                else:
+                    pipe.send(("frame", answer.shape))
+                    _send_array(pipe, answer)
+
+
+# A frame is read from the socket into its own memory: pickled, it would be copied four times.
+def _send_array(pipe: Connection, array: np.ndarray) -> None:
+    rest = memoryview(np.ascontiguousarray(array)).cast("B")
+    while rest:
+        rest = rest[os.write(pipe.fileno(), rest) :]
+
+
+def _receive_array(pipe: Connection, shape: tuple[int, ...], seconds: float) -> np.ndarray:
+    """The uint8 array that `_send_array` sent. Raises `EOFError` when the other side is gone, `TimeoutError`."""
+    array = np.empty(shape, np.uint8)
+    rest = memoryview(array).cast("B")
+    while rest:
+        if not pipe.poll(seconds):
+            raise TimeoutError
+        done = os.readv(pipe.fileno(), [rest])
+        if not done:
+            raise EOFError
+        rest = rest[done:]
+    return array
 
 
 class PatientReader:

@@ -3,25 +3,24 @@
 import cv2
 import numpy as np
 
-SIDE = 32  # pixels of the picture that is transformed
+SIDE = 32  # pixels of the thumbnail that is transformed
 KEPT = 8  # lowest frequencies of each direction, 8 x 8 = 64 bits
 
 
-def perceptual_hash(gray: np.ndarray) -> int:
-    """The pHash of a frame.
+def perceptual_hash(thumbnail: np.ndarray) -> int:
+    """The pHash of a frame, of which it needs the thumbnail only.
 
     From Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, section 3.2.1. The picture
     is shrunk to 32 x 32; bit i says whether the i-th of the 8 x 8 lowest coefficients of its cosine transform, row by
     row, exceeds their median. The constant term has no part in it, so that brightness has none either.
 
     Args:
-        gray: uint8 (H, W).
+        thumbnail: uint8 or float32 (32, 32), gray levels of the frame shrunk by area.
 
     Returns:
         An integer from 0 to 2 ** 64 - 1; bit 0 is the lowest.
     """
-    small = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-    low = cv2.dct(small)[:KEPT, :KEPT].ravel()
+    low = cv2.dct(thumbnail.astype(np.float32))[:KEPT, :KEPT].ravel()
     bits = low > np.median(low[1:])
     bits[0] = False  # the constant term is above any other in every picture: no information
     return int.from_bytes(np.packbits(bits, bitorder="little").tobytes(), "little")

@@ -71,6 +71,16 @@ def test_a_hang_ends_after_the_patience_and_is_forgotten(decoder, video):
     assert len([frame for frame in decoder.read([0, 10]) if isinstance(frame, np.ndarray)]) == 2  # opened again
 
 
+def test_a_hang_in_the_midst_of_a_frame_ends_too(decoder, tmp_path, write_video):
+    frames = np.random.default_rng(0).integers(0, 256, (4, 480, 640, 3), dtype=np.uint8)  # more than a pipe holds
+    decoder.open(write_video(tmp_path / "large.mp4", frames))
+    answers = decoder.read([0, 1])
+    next(answers)
+    time.sleep(0.5)  # the child writes the next one until the pipe is full
+    os.kill(child(decoder), signal.SIGSTOP)
+    assert list(answers) == [Lost("the decoder hung: no answer for 1.5 s beyond its due time")]
+
+
 def test_leaving_early_leaves_no_stale_answers(decoder, video):
     decoder.open(video)
     next(iter(decoder.read([0, 1, 2, 3])))

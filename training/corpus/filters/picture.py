@@ -6,11 +6,11 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from training.corpus.perceptual_hash import perceptual_hash
+from training.corpus.perceptual_hash import SIDE, perceptual_hash
 
 SMALL_SIDE = 128  # pixels, short side of `small`; averages sensor noise out, and letters and menus still show
 DARK = 20  # gray levels; darker pixels, as outside the round view, have no color to speak of
-THUMBNAIL = 32  # pixels, both sides of `thumbnail`; averaging over its cells takes the coding noise out
+THUMBNAIL = SIDE  # pixels, both sides of `thumbnail`; averaging over its cells takes the coding noise out
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class Picture:
     @cached_property
     def phash(self) -> int:
         """64-bit perceptual hash."""
-        return perceptual_hash(self.gray)
+        return perceptual_hash(self.thumbnail)
 
 
 @dataclass(frozen=True, eq=False)
