@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch.optim import Optimizer
 
 from training.errors import UserError
-from training.objectives.distillation import DistillationObjective
+from training.objectives.objective import Objective
 
 _NAME = re.compile(r"step-(\d{8})")
 
@@ -40,7 +40,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def save_checkpoint(
-    folder: Path, step: int, seconds: float, objective: DistillationObjective, optimizer: Optimizer, keep_last: int
+    folder: Path, step: int, seconds: float, objective: Objective, optimizer: Optimizer, keep_last: int
 ) -> Path:
     """Write a checkpoint of `step` after `seconds` of training; keep the newest `keep_last`.
 
@@ -67,7 +67,7 @@ def save_checkpoint(
     return target
 
 
-def restore_checkpoint(checkpoint: Path, objective: DistillationObjective, optimizer: Optimizer) -> tuple[int, float]:
+def restore_checkpoint(checkpoint: Path, objective: Objective, optimizer: Optimizer) -> tuple[int, float]:
     """Load everything that `save_checkpoint` wrote; returns the finished steps and the seconds they took.
 
     Raises:

@@ -14,7 +14,7 @@ from modeling_zen import ZenImageProcessor, ZenVideoProcessor
 from training.config import to_plain
 from training.corpus import Corpus
 from training.corpus.corpus import SPLITS
-from training.objectives.distillation import DistillationObjective
+from training.objectives.objective import Objective
 from training.run_folder import RunFolder, write_json
 from training.settings import PretrainConfig
 
@@ -22,7 +22,7 @@ _PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "datasets", "
 
 
 def describe_run(
-    config: PretrainConfig, objective: DistillationObjective, step: int, seconds: float, held_out: list[dict[str, Any]]
+    config: PretrainConfig, objective: Objective, step: int, seconds: float, held_out: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """The facts of a finished run as JSON-able dictionaries; paths are reduced to their last part."""
     settings = to_plain(config)
@@ -39,7 +39,7 @@ def describe_run(
         "seconds": round(seconds, 1),
         "parameters": {
             "student": count_parameters(objective.student),
-            "heads": count_parameters(objective.branches),
+            "heads": count_parameters(objective) - count_parameters(objective.student),
         },
         "hardware": {"device": device, "processes": config.num_processes, "threads": torch.get_num_threads()},
         "packages": {name: version(name) for name in _PACKAGES},
@@ -64,7 +64,7 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def write_hub_folder(
-    run: RunFolder, objective: DistillationObjective, processor: ZenImageProcessor, summary: dict[str, Any]
+    run: RunFolder, objective: Objective, processor: ZenImageProcessor, summary: dict[str, Any]
 ) -> Path:
     """Write run.json and `hub/`: model, processor, their code, and the facts a model card is made from."""
     write_json(run.path / "run.json", summary)
@@ -74,7 +74,7 @@ def write_hub_folder(
     processor.save_pretrained(temporary)
     ZenVideoProcessor(size=dict(processor.size)).save_pretrained(temporary)
     write_json(temporary / "training.json", summary)
-    for name in ("teachers.json", "corpus.json"):
+    for name in (*objective.facts(), "corpus.json"):
         shutil.copyfile(run.path / name, temporary / name)
     shutil.rmtree(run.hub, ignore_errors=True)
     temporary.rename(run.hub)

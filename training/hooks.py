@@ -16,10 +16,9 @@ from training.checkpointing import save_checkpoint
 from training.diagnostics import AgreementMeter, format_rows
 from training.errors import UserError
 from training.loader import ViewBatch
-from training.objectives.distillation import DistillationObjective
+from training.objectives.objective import Objective
 from training.run_folder import RunFolder
 from training.settings import PretrainConfig
-from training.teachers.teacher import TeacherOutput
 
 
 class Hooks:
@@ -39,7 +38,7 @@ class Hooks:
         config: PretrainConfig,
         accelerator: Accelerator,
         run: RunFolder,
-        objective: DistillationObjective,
+        objective: Objective,
         optimizer: Optimizer,
         held_out: ViewBatch,
     ) -> None:
@@ -47,7 +46,7 @@ class Hooks:
         self.objective, self.optimizer, self.held_out = objective, optimizer, held_out
         self.meter = AgreementMeter()
         self.stop_requested = False
-        self._held_out_targets: list[dict[str, TeacherOutput]] = []
+        self._prepared: list[Any] = []
         self._losses: list[Tensor] = []
         self._norms: list[Tensor] = []
 
@@ -133,19 +132,22 @@ class Hooks:
         started = time.perf_counter()
         meter = AgreementMeter()
         self.objective.student.eval()
-        size = self.config.batch_size * self.config.data.frames_per_clip
-        chunks = [ViewBatch(*parts) for parts in zip(*(part.split(size) for part in self.held_out), strict=True)]
-        for number, chunk in enumerate(chunks):
-            images, valid = chunk.images.to(self.accelerator.device), chunk.masked(self.accelerator.device)
-            if number == len(self._held_out_targets):
+        chunks = self.held_out.split(self.config.batch_size * self.config.data.frames_per_clip)
+        sums: dict[str, Tensor] = {}
+        for number, chunk in enumerate(part.to(self.accelerator.device) for part in chunks):
+            if number == len(self._prepared):
                 # Teachers are frozen and these frames never change: ask once.
-                self._held_out_targets.append(self.objective.targets(images))
-            self.objective(images, self._held_out_targets[number], meter, valid)
+                self._prepared.append(self.objective.prepare(chunk))
+            for name, loss in self.objective(chunk, self._prepared[number], meter).items():
+                sums[name] = sums.get(name, torch.zeros_like(loss)) + loss * len(chunk.images)
         self.objective.student.train()
         rows = meter.rows()
-        self._write(step, "held_out", rows, [])
+        losses = {f"loss/{name}": float(total) / len(self.held_out.images) for name, total in sums.items()}
+        self._write(step, "held_out", rows, [] if rows else [{"step": step, "split": "held_out", **losses}])
         if self.accelerator.is_main_process:
-            self._bar.write(f"step {step}: agreement with the teachers on held-out cases\n{format_rows(rows)}")
+            shown = format_rows(rows) if rows else "\n".join(f"  {name} {value:.4f}" for name, value in losses.items())
+            what = "agreement with the teachers" if rows else "losses"
+            self._bar.write(f"step {step}: {what} on held-out cases\n{shown}")
         self._window_started += time.perf_counter() - started
 
     def _write(self, step: int, split: str, rows: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:

@@ -4,8 +4,8 @@ The same function serves local folders, fsspec URLs and the Hub. There is no shu
 would be lost when a run is resumed. `BlockShuffle` mixes as widely and reads as sequentially.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training.corpus import Corpus
+from training.corpus.manifest import Clip
 from training.errors import UserError
 from training.sampling import BlockShuffle, Groups, Part, epoch_offset
-from training.views import View, ViewConfig, all_valid, training_view, whole_mask, whole_view
+from training.views import Crops, View, ViewConfig, all_valid, training_view, whole_mask, whole_view
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,53 @@ class DataConfig:
 
 
 class ViewBatch(NamedTuple):
-    """Views of frames. Equal numbers, equal views."""
+    """Views of frames, and what is known of the frames. Equal numbers, equal views."""
 
     images: Tensor  # float32 (B, 3, V, V) in [0, 1]
-    numbers: Tensor  # int64 (B,)
+    numbers: Tensor  # int64 (B,), negative for held-out frames; stays on the CPU, where it is looked up
     valid: Tensor  # bool (B, V, V): the pixels that count; all True where a clip has no mask
+    clips: Tensor  # int64 (B,): the clip of a frame, as a position in its split
+    sources: Tensor  # int64 (B,): the source of a frame, as a position in `Corpus.sources`
+    procedures: Tensor  # int64 (B,): its procedure, as a position in `Corpus.procedures`; -1 for none or several
+    crops: tuple[Tensor, ...] = ()  # further views, one float32 (B, count, 3, S, S) for each `Crops` asked for
+    image_size: int | None = None  # side in pixels at which the student sees the images; None: its own size
 
-    def masked(self, device: torch.device | str = "cpu") -> Tensor | None:
-        """`valid` on a device, or `None` when every pixel counts: then nothing is sent, and nobody need look again."""
-        return None if bool(self.valid.all()) else self.valid.to(device)
+    def to(self, device: torch.device | str) -> "ViewBatch":
+        """The batch on a device. Where every pixel counts, `valid` is not sent but made there."""
+        count, size = len(self.valid), self.valid.shape[-1]
+        valid = all_valid(count, size, device) if self.all_valid else self.valid.to(device, non_blocking=True)
+        images = self.images.to(device, non_blocking=True)
+        clips, sources, procedures = (
+            part.to(device, non_blocking=True) for part in (self.clips, self.sources, self.procedures)
+        )
+        crops = tuple(part.to(device, non_blocking=True) for part in self.crops)
+        return ViewBatch(images, self.numbers, valid, clips, sources, procedures, crops, self.image_size)
+
+    def split(self, size: int) -> list["ViewBatch"]:
+        """Batches of at most `size` frames, in order."""
+        rows = [slice(start, start + size) for start in range(0, len(self.images), size)]
+        return [
+            self._replace(
+                images=self.images[own],
+                numbers=self.numbers[own],
+                valid=self.valid[own],
+                clips=self.clips[own],
+                sources=self.sources[own],
+                procedures=self.procedures[own],
+                crops=tuple(part[own] for part in self.crops),
+            )
+            for own in rows
+        ]
+
+    @property
+    def all_valid(self) -> bool:
+        """Whether every pixel counts."""
+        return self.valid.stride() == (0, 0, 0) or bool(self.valid.all())
+
+    @property
+    def mask(self) -> Tensor | None:
+        """`valid`, or `None` when every pixel counts: then nobody need look again."""
+        return None if self.all_valid else self.valid
 
 
 class TrainingViews(Dataset):
@@ -63,8 +102,10 @@ class TrainingViews(Dataset):
     settings. See `Groups` for the groups and the weights, `BlockShuffle` for their order.
     """
 
-    def __init__(self, corpus: Corpus, config: DataConfig, size: int, seed: int) -> None:
+    def __init__(self, corpus: Corpus, config: DataConfig, size: int, seed: int, crops: Sequence[Crops] = ()) -> None:
         self.corpus, self.config, self.size, self.seed = corpus, config, size, seed
+        self.crops = tuple(crops)
+        self._codes = ClipCodes(corpus)
         self.clips = corpus.clips("train")
         segments = corpus.segments("train")
         if not segments.num_frames:
@@ -89,10 +130,14 @@ class TrainingViews(Dataset):
         epoch, number = self._draw(sample)
         return self.groups.draw(number, epoch_offset(self.seed, epoch))
 
-    def __getitem__(self, sample: int) -> ViewBatch:
+    def __getitem__(self, key: int | tuple[int, int]) -> ViewBatch:
+        """The group of a sample number, with views of `size` pixels or of the size given beside the number."""
+        sample, size = key if isinstance(key, tuple) else (key, self.size)
         epoch, number = self._draw(sample)
         views: list[View] = []
         numbers: list[int] = []
+        facts: list[tuple[int, int, int]] = []
+        crops: list[list[Tensor]] = [[] for _ in self.crops]
         for part in self.groups.draw(number, epoch_offset(self.seed, epoch)):
             if fixed := self.config.views_per_frame:  # one of K views in turn, that of these frames whoever draws them
                 turn, first = epoch % fixed, part.frames[0]
@@ -105,37 +150,76 @@ class TrainingViews(Dataset):
             generator = torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
             clip = self.clips[part.clip]
             frames, mask = self.corpus.read(clip, part.positions), self.corpus.mask(clip)
-            views.append(training_view(frames, self.size, self.config.views, generator, mask))
+            views.append(training_view(frames, size, self.config.views, generator, mask))
+            facts += [(part.clip, *self._codes.of(clip))] * len(frames)
+            for wanted, found in zip(self.crops, crops, strict=True):
+                found.append(_further_views(frames, wanted, self.config.views, generator))
         images, valid = zip(*views, strict=True)
-        return ViewBatch(torch.cat(images), torch.tensor(numbers), _join_valid(valid))
+        further = tuple(torch.cat(found) for found in crops)
+        clips, sources, procedures = torch.tensor(facts).unbind(1)
+        return ViewBatch(
+            torch.cat(images), torch.tensor(numbers), _join_valid(valid), clips, sources, procedures, further
+        )
 
 
-class _Batches(Sampler[range]):
-    """Sample numbers of each step of one rank."""
+class ClipCodes:
+    """Source and procedure of a clip as numbers."""
 
-    def __init__(self, first_step: int, steps: int, size: int, rank: int, world_size: int) -> None:
-        self._steps, self._size, self._rank, self._world_size = range(first_step, steps), size, rank, world_size
+    def __init__(self, corpus: Corpus) -> None:
+        self._sources = {name: code for code, name in enumerate(corpus.sources())}
+        self._procedures = {name: code for code, name in enumerate(corpus.procedures())}
+
+    def of(self, clip: Clip) -> tuple[int, int]:
+        """Positions in `Corpus.sources` and in `Corpus.procedures`, the latter -1 for none or several."""
+        [*procedures] = clip.procedures
+        return self._sources[clip.source], self._procedures[procedures[0]] if len(procedures) == 1 else -1
+
+
+def _further_views(
+    frames: Sequence[np.ndarray], wanted: Crops, config: ViewConfig, generator: torch.Generator
+) -> Tensor:
+    """More views of the frames of one clip, float32 `(T, count, 3, S, S)`; the frames share each of them."""
+    config = replace(config, crop_scale=wanted.scale or config.crop_scale)
+    views = [training_view(frames, wanted.size, config, generator).images for _ in range(wanted.count)]
+    return torch.stack(views, dim=1)
+
+
+class _Batches(Sampler[list[tuple[int, int]]]):
+    """Sample numbers and view size of each step of one rank."""
+
+    def __init__(self, steps: range, size: int, rank: int, world_size: int, view_size: Callable[[int], int]) -> None:
+        self._steps, self._size, self._rank, self._world_size = steps, size, rank, world_size
+        self._view_size = view_size
 
     def __len__(self) -> int:
         return len(self._steps)
 
-    def __iter__(self) -> Iterator[range]:
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for step in self._steps:
             first = (step * self._world_size + self._rank) * self._size
-            yield range(first, first + self._size)
+            pixels = self._view_size(step)
+            yield [(sample, pixels) for sample in range(first, first + self._size)]
 
 
 def training_batches(
-    views: TrainingViews, first_step: int, steps: int, groups_per_batch: int, rank: int, world_size: int
+    views: TrainingViews,
+    first_step: int,
+    steps: int,
+    groups_per_batch: int,
+    rank: int,
+    world_size: int,
+    view_size: Callable[[int], int] | None = None,
 ) -> Iterator[ViewBatch]:
     """Batches of steps `first_step` to `steps - 1` for one rank, each of `groups_per_batch` groups of k frames.
 
     Step s of rank r takes samples (s * world_size + r) * groups_per_batch onwards, whatever ran before and however many
-    workers run: each makes whole batches, which come back in order.
+    workers run: each makes whole batches, which come back in order. `view_size` gives the pixels of the main view at a
+    step; without it they are those of `views`.
     """
+    pixels = view_size or (lambda _: views.size)
     loader = DataLoader(
         views,
-        batch_sampler=_Batches(first_step, steps, groups_per_batch, rank, world_size),  # type: ignore[arg-type]
+        batch_sampler=_Batches(range(first_step, steps), groups_per_batch, rank, world_size, pixels),
         num_workers=views.config.workers,
         collate_fn=_join,
         # Its own generator: starting the iterator would otherwise draw from the global one and shift dropout on resume.
@@ -145,8 +229,18 @@ def training_batches(
 
 
 def _join(groups: list[ViewBatch]) -> ViewBatch:
-    images, numbers, valid = zip(*groups, strict=True)
-    return ViewBatch(torch.cat(images), torch.cat(numbers), _join_valid(valid))
+    def join(name: str) -> Tensor:
+        return torch.cat([getattr(group, name) for group in groups])
+
+    return ViewBatch(
+        images=join("images"),
+        numbers=join("numbers"),
+        valid=_join_valid([group.valid for group in groups]),
+        clips=join("clips"),
+        sources=join("sources"),
+        procedures=join("procedures"),
+        crops=tuple(torch.cat(parts) for parts in zip(*(group.crops for group in groups), strict=True)),
+    )
 
 
 def _join_valid(parts: Sequence[Tensor]) -> Tensor:
@@ -156,8 +250,10 @@ def _join_valid(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(parts))
 
 
-def held_out_views(corpus: Corpus, count: int, size: int) -> ViewBatch:
-    """Whole frames of held-out cases, spread evenly over clips and time, at most `count`, numbered from 0.
+def held_out_views(corpus: Corpus, count: int, size: int, crops: Sequence[Crops] = ()) -> ViewBatch:
+    """Whole frames of held-out cases, spread evenly over clips and time, at most `count`, numbered -1, -2, ...
+
+    Their `crops` are drawn as in training, the same ones every time.
 
     Raises:
         UserError: when the corpus holds out no case.
@@ -166,9 +262,25 @@ def held_out_views(corpus: Corpus, count: int, size: int) -> ViewBatch:
     total = segments.num_frames
     if not total:
         raise UserError("the corpus has no held-out case: curate at least two cases, or name a folder 'test'")
-    images, valid = [], []
+    codes = ClipCodes(corpus)
+    images, valid, facts = [], [], []
+    generator = torch.Generator().manual_seed(0)
+    further: list[list[Tensor]] = [[] for _ in crops]
     for number, position in segments.locate(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64)):
         clip = clips[number]
-        images.append(whole_view(corpus.read(clip, [position]), size))
+        frames = corpus.read(clip, [position])
+        images.append(whole_view(frames, size))
         valid.append(whole_mask(corpus.mask(clip), size)[None])
-    return ViewBatch(torch.cat(images), torch.arange(len(images)), _join_valid(valid))
+        facts.append((number, *codes.of(clip)))
+        for wanted, found in zip(crops, further, strict=True):
+            found.append(_further_views(frames, wanted, ViewConfig(), generator))
+    own, sources, procedures = torch.tensor(facts).unbind(1)
+    return ViewBatch(
+        torch.cat(images),
+        -1 - torch.arange(len(images)),
+        _join_valid(valid),
+        own,
+        sources,
+        procedures,
+        tuple(map(torch.cat, further)),
+    )

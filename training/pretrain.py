@@ -18,10 +18,10 @@ from training.export import count_parameters, describe_corpus, describe_run, wri
 from training.hooks import Hooks
 from training.loader import TrainingViews, held_out_views, training_batches
 from training.objectives.distillation import DistillationObjective
+from training.objectives.objective import Objective
 from training.optimization import build_optimizer, learning_rate
 from training.run_folder import RunFolder
 from training.settings import PretrainConfig
-from training.target_memory import TargetMemory
 from training.teachers import load_teacher
 
 
@@ -33,23 +33,22 @@ def main() -> None:
     accelerator = start(config)
     corpus = Corpus.open(config.data.corpus)
     objective, processor = build(config, accelerator)
-    views = TrainingViews(corpus, config.data, objective.view_size, config.seed)
-    held_out = held_out_views(corpus, config.data.held_out_frames, objective.view_size)
+    size = objective.view_size(config.student.image_size)
+    views = TrainingViews(corpus, config.data, size, config.seed, objective.crops)
+    held_out = held_out_views(corpus, config.data.held_out_frames, size, objective.crops)
     optimizer = build_optimizer(objective, config.optimizer)
     checkpoint = latest_checkpoint(run.checkpoints)
     if checkpoint is not None and step_of(checkpoint) > config.max_steps:
         raise UserError(f"max_steps={config.max_steps}, but the run in {config.output_dir!r} is at {checkpoint.name}")
-    run.begin(config, {"teachers.json": objective.describe_teachers(), "corpus.json": describe_corpus(corpus)})
+    run.begin(config, objective.facts() | {"corpus.json": describe_corpus(corpus)})
     print_banner(config, accelerator, objective, views)
 
-    memory = round(config.data.target_memory_gb * 1e9) if config.data.views_per_frame else 0
-    targets = TargetMemory(objective.targets, memory)
     step, seconds = 0, 0.0
     if checkpoint is not None:
         step, seconds = restore_checkpoint(checkpoint, objective, optimizer)
         accelerator.print(f"resuming at step {step}")
     else:
-        calibrate(config, accelerator, objective, views, targets)
+        calibrate(config, accelerator, objective, views)
     model, optimizer = accelerator.prepare(objective, optimizer)
     hooks = Hooks(config, accelerator, run, objective, optimizer, held_out)
     hooks.begin(step, seconds)
@@ -58,15 +57,16 @@ def main() -> None:
     ):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config.optimizer, config.schedule_steps, config.frames_per_step)
-        images, valid = batch.images.to(accelerator.device), batch.masked(accelerator.device)
-        losses = model(images, targets(images, batch.numbers), hooks.meter, valid)
+        batch = batch.to(accelerator.device)
+        losses = model(batch, objective.prepare(batch), hooks.meter)
         loss = torch.stack(list(losses.values())).sum()
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm or float("inf"))
-        hooks.refuse_nonfinite(step, loss, norm, losses, images)
+        hooks.refuse_nonfinite(step, loss, norm, losses, batch.images)
         optimizer.step()
         optimizer.zero_grad()
         step += 1
+        objective.after_step(step, config.max_steps)
         hooks.after_step(step, loss, norm)
 
     hooks.close()
@@ -99,7 +99,7 @@ def start(config: PretrainConfig) -> Accelerator:
     return accelerator
 
 
-def build(config: PretrainConfig, accelerator: Accelerator) -> tuple[DistillationObjective, ZenImageProcessor]:
+def build(config: PretrainConfig, accelerator: Accelerator) -> tuple[Objective, ZenImageProcessor]:
     """Teachers, student and objective on the device, and the processor that travels with the student."""
     teachers = {
         name: load_teacher(each.repo, revision=each.revision, trust_remote_code=each.trust_remote_code)
@@ -110,44 +110,36 @@ def build(config: PretrainConfig, accelerator: Accelerator) -> tuple[Distillatio
     student = ZenModel(config.student.build())
     size = config.student.image_size
     processor = ZenImageProcessor(size={"height": size, "width": size})
-    objective = DistillationObjective(student, processor, teachers, config.teachers, config.distillation, size)
+    memory = round(config.data.target_memory_gb * 1e9) if config.data.views_per_frame else 0
+    objective = DistillationObjective(
+        student, processor, teachers, config.teachers, config.distillation, size, memory_bytes=memory
+    )
     return objective.to(accelerator.device).train(), processor
 
 
-def calibrate(
-    config: PretrainConfig,
-    accelerator: Accelerator,
-    objective: DistillationObjective,
-    views: TrainingViews,
-    targets: TargetMemory,
-) -> None:
-    """Fix the normalisers on the first training views, the same ones on every process."""
-    count = -(-config.distillation.calibration_frames // (config.batch_size * config.data.frames_per_clip))
+def calibrate(config: PretrainConfig, accelerator: Accelerator, objective: Objective, views: TrainingViews) -> None:
+    """Show the objective the first training views, the same ones on every process."""
+    count = -(-objective.calibration_frames // (config.batch_size * config.data.frames_per_clip))
     batches = training_batches(views, 0, count, config.batch_size, rank=0, world_size=1)
     bar = tqdm(batches, "calibrating", total=count, unit="batch", disable=not accelerator.is_main_process)
     for batch in bar:
-        images, valid = batch.images.to(accelerator.device), batch.masked(accelerator.device)
-        objective.observe(targets(images, batch.numbers), valid)
+        batch = batch.to(accelerator.device)
+        objective.observe(batch, objective.prepare(batch))
     objective.freeze()
 
 
-def print_banner(
-    config: PretrainConfig, accelerator: Accelerator, objective: DistillationObjective, views: TrainingViews
-) -> None:
+def print_banner(config: PretrainConfig, accelerator: Accelerator, objective: Objective, views: TrainingViews) -> None:
     """What is about to run, before step 0."""
     counts, groups = views.corpus.count("train"), views.groups
     drawn = groups.draws * groups.size
     lines = [
         f"student   zen-{config.student.size}, {count_parameters(objective.student) / 1e6:.1f} M parameters, "
-        f"{config.student.image_size} px; heads {count_parameters(objective.branches) / 1e6:.1f} M",
+        f"{config.student.image_size} px; heads "
+        f"{(count_parameters(objective) - count_parameters(objective.student)) / 1e6:.1f} M",
         f"corpus    {counts.frames} training frames in {counts.clips} clips, {counts.cases} cases; "
         f"an epoch draws {drawn}"
         + (f", {groups.packed_share:.0%} of them alone, left over by their clips" if groups.packed_share else ""),
-        *(
-            f"teacher   {name}: {plan.input_size[0]}x{plan.input_size[1]} px, grid {plan.grid[0]}x{plan.grid[1]}, "
-            + ", ".join(f"{tokens} x{weight:g}" for tokens, weight in plan.weights.items())
-            for name, plan in objective.plans.items()
-        ),
+        *objective.banner(),
         f"steps     {config.max_steps} x {config.frames_per_step} frames, "
         f"{config.max_steps * config.frames_per_step / drawn:.1f} epochs, on {accelerator.device}"
         + (f" with {torch.get_num_threads()} of {os.cpu_count()} threads" if accelerator.device.type == "cpu" else ""),

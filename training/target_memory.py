@@ -17,38 +17,39 @@ class TargetMemory:
     first one and those that no longer fit. So a resumed run, whose memory starts empty, sees the same numbers.
 
     Args:
-        ask: the teachers, images `(B, 3, V, V)` -> outputs by name.
+        ask: the teachers, images `(B, 3, V, V)` and the student's size -> outputs by name.
         limit_bytes: memory it may take; views beyond it are asked for every time. 0 neither remembers nor rounds.
     """
 
-    def __init__(self, ask: Callable[[Tensor], Targets], limit_bytes: int) -> None:
+    def __init__(self, ask: Callable[[Tensor, int], Targets], limit_bytes: int) -> None:
         self._ask = ask
         self._free = limit_bytes
         self._enabled = limit_bytes > 0
-        self._rows: dict[int, dict[str, TeacherOutput]] = {}
+        self._rows: dict[tuple[int, int], dict[str, TeacherOutput]] = {}  # by view and size
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __call__(self, images: Tensor, views: Tensor) -> Targets:
+    def __call__(self, images: Tensor, views: Tensor, image_size: int) -> Targets:
         """Outputs for `images` whose view numbers are `views`, int64 `(B,)`; float32, on the images' device."""
         if not self._enabled:
-            return self._ask(images)
-        numbers = views.tolist()
+            return self._ask(images, image_size)
+        numbers = [(number, image_size) for number in views.tolist()]
         if all(number in self._rows for number in numbers):
             rows = [self._rows[number] for number in numbers]
             return {name: _stack([row[name] for row in rows], images.device) for name in rows[0]}
         # Always the whole batch: a teacher's rounding may depend on the batch size.
-        rounded = {name: _half(output) for name, output in self._ask(images).items()}
+        rounded = {name: _half(output) for name, output in self._ask(images, image_size).items()}
         for position, number in enumerate(numbers):
             self._remember(number, {name: _row(output, position) for name, output in rounded.items()})
         return {name: _float(output, images.device) for name, output in rounded.items()}
 
-    def _remember(self, number: int, row: dict[str, TeacherOutput]) -> None:
+    def _remember(self, number: tuple[int, int], row: dict[str, TeacherOutput]) -> None:
         size = sum(
             part.nbytes for output in row.values() for part in (output.summary, output.dense) if part is not None
         )
-        if number not in self._rows and size <= self._free:
+        held_out = number[0] < 0  # asked once by whoever measures
+        if not held_out and number not in self._rows and size <= self._free:
             self._rows[number] = row
             self._free -= size
 

@@ -40,6 +40,15 @@ class ViewConfig:
                 raise UserError(f"views.{name} must lie in [0, {limit:g}], got {getattr(self, name)}")
 
 
+@dataclass(frozen=True)
+class Crops:
+    """Views of every frame that a strategy wants beside the main one, such as the small crops of DINO."""
+
+    count: int  # per frame; each with a crop, flip and color change of its own
+    size: int  # pixels of the square view
+    scale: tuple[float, float] | None = None  # share of the frame's area; None: that of the main view
+
+
 class View(NamedTuple):
     """A view of a clip: images float32 `(T, 3, V, V)` in [0, 1], and which of their pixels count, bool `(T, V, V)`."""
 
@@ -47,9 +56,9 @@ class View(NamedTuple):
     valid: Tensor
 
 
-def all_valid(count: int, size: int) -> Tensor:
+def all_valid(count: int, size: int, device: torch.device | str = "cpu") -> Tensor:
     """True for every pixel of `count` views, bool `(count, size, size)`: one byte, shown everywhere."""
-    return torch.ones((), dtype=torch.bool).expand(count, size, size)
+    return torch.ones((), dtype=torch.bool, device=device).expand(count, size, size)
 
 
 def resize_mask(mask: Tensor, size: int) -> Tensor:

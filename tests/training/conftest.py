@@ -40,6 +40,21 @@ from training.corpus.manifest import (
 from training.corpus.masks import MASK_SCHEMA, MASKS_FILE, Mask
 from training.corpus.settings import CurationSettings
 from training.corpus.shards import open_shard, shard_name
+from training.loader import ViewBatch
+from training.views import all_valid
+
+
+def make_batch(images: torch.Tensor, valid: torch.Tensor | None = None, **columns: Any) -> ViewBatch:
+    """Images (B, 3, V, V), numbered from 0, as a batch of one clip, source and procedure."""
+    count, size = len(images), images.shape[-1]
+    zeros = torch.zeros(count, dtype=torch.int64)
+    facts = {"clips": zeros, "sources": zeros, "procedures": zeros, **columns}
+    return ViewBatch(images, torch.arange(count), all_valid(count, size) if valid is None else valid, **facts)
+
+
+@pytest.fixture(scope="session")
+def as_batch() -> Callable[..., ViewBatch]:
+    return make_batch
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,15 @@ from training.corpus.masks import Mask, make_mask
 from training.corpus.segments import LeftOut, Segments, cut_segments
 from training.errors import UserError
 from training.loader import DataConfig, TrainingViews, ViewBatch, held_out_views, training_batches
+from training.views import Crops
 
 
 @dataclass(frozen=True)
 class FakeClip:
     number: int
     num_frames: int
+    source: str = "a"
+    procedures: tuple[str, ...] = ()
 
 
 class FakeCorpus:
@@ -34,6 +37,12 @@ class FakeCorpus:
     def segments(self, split: str) -> Segments:
         nothing = LeftOut(np.zeros(0, np.int64), np.zeros(0, np.int64))
         return cut_segments(np.array(self.lengths[split], int), np.array(self.weights[split]), nothing)
+
+    def sources(self) -> list[str]:
+        return ["a"]
+
+    def procedures(self) -> list[str]:
+        return []
 
     def mask(self, clip: FakeClip) -> None:
         return None
@@ -123,7 +132,9 @@ def test_held_out_views_spread_over_clips() -> None:
     corpus = FakeCorpus([1], [4, 4])
     chosen = held_out_views(corpus, 4, 16)
     assert identities(chosen.images) == [0, 2, 11, 13]
-    assert chosen.masked() is None
+    assert chosen.mask is None
+    assert chosen.numbers.tolist() == [-1, -2, -3, -4]  # never those of training views
+    assert chosen.clips.tolist() == [0, 0, 1, 1]
     assert held_out_views(corpus, 100, 16).images.shape == (8, 3, 16, 16)
 
 
@@ -179,7 +190,7 @@ def test_masks_follow_the_view(write_corpus: Callable[..., Path], tmp_path: Path
     for sample in range(20):
         batch = views[sample]
         assert batch.valid.shape == (2, 16, 16)
-        if batch.masked() is not None:
+        if batch.mask is not None:
             left, right = bool(batch.valid[:, :, :8].any()), bool(batch.valid[:, :, 8:].any())
             assert left != right
             assert int(batch.valid.sum()) == 2 * 16 * 8
@@ -196,11 +207,44 @@ def test_batches_without_masks_carry_one_byte(workers: int) -> None:
     [batch] = training_batches(views, 0, 1, 2, 0, 1)
     assert batch.valid.shape == (4, 16, 16)
     assert batch.valid.untyped_storage().nbytes() == 1
-    assert batch.masked() is None
+    assert batch.mask is None
 
 
 def test_one_masked_view_makes_a_mask_of_the_batch() -> None:
     valid = torch.ones(2, 4, 4, dtype=torch.bool)
     valid[1, 0, 0] = False
-    batch = ViewBatch(torch.zeros(2, 3, 4, 4), torch.arange(2), valid)
-    assert torch.equal(batch.masked(), valid)
+    numbers = torch.arange(2)
+    batch = ViewBatch(torch.zeros(2, 3, 4, 4), numbers, valid, numbers, numbers, numbers)
+    assert torch.equal(batch.mask, valid)
+
+
+def test_a_batch_says_where_its_frames_come_from(tmp_path: Path, save_corpus: Callable[..., Path]) -> None:
+    clips = [
+        {"num_frames": 2, "source": "b", "procedures": ("appendectomy",)},
+        {"num_frames": 2, "source": "a", "procedures": ("hysterectomy",)},
+        {"num_frames": 2, "source": "b", "procedures": ("appendectomy", "hysterectomy")},
+    ]
+    corpus = Corpus.open(save_corpus(tmp_path, clips))
+    assert (corpus.sources(), corpus.procedures()) == (["a", "b"], ["appendectomy", "hysterectomy"])
+    [batch] = training_batches(TrainingViews(corpus, plain_config(), 16, 0), 0, 1, 3, 0, 1)
+    found = {
+        row for row in zip(*(part.tolist() for part in (batch.clips, batch.sources, batch.procedures)), strict=True)
+    }
+    assert found == {(0, 1, 0), (1, 0, 1), (2, 1, -1)}
+    first, rest = batch.split(4)
+    assert torch.equal(torch.cat([first.clips, rest.clips]), batch.clips)
+
+
+def test_further_crops_are_drawn_beside_an_unchanged_main_view() -> None:
+    plain = TrainingViews(FakeCorpus([8], []), plain_config(), 16, 0)
+    more = TrainingViews(FakeCorpus([8], []), plain_config(), 16, 0, [Crops(1, 16), Crops(3, 8, (0.05, 0.4))])
+    assert torch.equal(plain[0].images, more[0].images)
+    assert [crop.shape for crop in more[0].crops] == [(2, 1, 3, 16, 16), (2, 3, 3, 8, 8)]
+    held_out = held_out_views(FakeCorpus([1], [4]), 4, 16, more.crops)
+    assert [crop.shape[:2] for crop in held_out.split(3)[0].crops] == [(3, 1), (3, 3)]
+
+
+def test_a_step_may_have_a_size_of_its_own() -> None:
+    views = TrainingViews(FakeCorpus([8], []), plain_config(), 16, 0)
+    batches = training_batches(views, 0, 3, 1, 0, 1, lambda step: 16 + 8 * step)
+    assert [batch.images.shape[-1] for batch in batches] == [16, 24, 32]

@@ -10,7 +10,7 @@ class CountingTeachers:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, images: torch.Tensor) -> dict[str, TeacherOutput]:
+    def __call__(self, images: torch.Tensor, image_size: int) -> dict[str, TeacherOutput]:
         self.calls += 1
         dense = images[:, :2] * 3.3
         return {
@@ -28,9 +28,9 @@ def test_remembered_answers_equal_first_ones_in_any_order() -> None:
     teachers = CountingTeachers()
     memory = TargetMemory(teachers, 10_000)
     images = torch.rand(4, 3, 5, 5)
-    first = memory(images, torch.arange(4))
+    first = memory(images, torch.arange(4), 32)
     order = torch.tensor([2, 0, 3, 1])
-    again = memory(images[order], order)
+    again = memory(images[order], order, 32)
     assert teachers.calls == 1
     assert len(memory) == 4
     for name, output in first.items():
@@ -46,7 +46,7 @@ def test_what_does_not_fit_is_asked_again_with_equal_answers() -> None:
     small, large = TargetMemory(teachers, 420), TargetMemory(teachers, 10_000)
     images, numbers = torch.rand(4, 3, 5, 5), torch.arange(4)
     for _ in range(2):
-        few, all_ = small(images, numbers), large(images, numbers)
+        few, all_ = small(images, numbers, 32), large(images, numbers, 32)
         assert all(equal(few[name], all_[name]) for name in all_)
     assert len(small) == 2
     assert teachers.calls == 3
@@ -56,14 +56,14 @@ def test_switched_off_passes_through_unrounded() -> None:
     teachers = CountingTeachers()
     memory = TargetMemory(teachers, 0)
     images = torch.rand(2, 3, 5, 5)
-    assert torch.equal(memory(images, torch.arange(2))["both"].dense, images[:, :2] * 3.3)
-    memory(images, torch.arange(2))
+    assert torch.equal(memory(images, torch.arange(2), 32)["both"].dense, images[:, :2] * 3.3)
+    memory(images, torch.arange(2), 32)
     assert teachers.calls == 2
     assert len(memory) == 0
 
 
 def test_values_beyond_half_precision_stay_finite() -> None:
-    memory = TargetMemory(lambda images: {"t": TeacherOutput(summary=images.flatten(1), dense=None)}, 1000)
-    answer = memory(torch.full((1, 1, 1, 1), 1e9), torch.arange(1))["t"].summary
+    memory = TargetMemory(lambda images, _: {"t": TeacherOutput(summary=images.flatten(1), dense=None)}, 1000)
+    answer = memory(torch.full((1, 1, 1, 1), 1e9), torch.arange(1), 32)["t"].summary
     assert answer is not None
     assert answer.item() == 65504

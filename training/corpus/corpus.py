@@ -126,6 +126,14 @@ class Corpus:
         cases, videos = (len(pc.unique(clips.column(name))) for name in ("case_id", "video_id"))
         return Counts(cases, videos, len(clips), int(clips.numbers("num_frames").sum(dtype=np.int64)))
 
+    def sources(self) -> list[str]:
+        """Names of the sources of all clips, sorted."""
+        return sorted(pc.unique(self.manifest.column("source")).to_pylist())
+
+    def procedures(self) -> list[str]:
+        """Names of the procedures of all clips, sorted."""
+        return sorted(pc.unique(pc.list_flatten(self.manifest.column("procedures"))).to_pylist())
+
     def cases(self, split: str) -> list[CaseFrames]:
         """The cases of one split in the order of their names, with the frames of each."""
         clips = self.clips(split)

@@ -213,7 +213,7 @@ def serve(pipe_number: int, reader: str, threads: int, deinterlace: str) -> None
 
 # A frame is read from the socket into its own memory: pickled, it would be copied four times.
 def _send_array(pipe: Connection, array: np.ndarray) -> None:
-    rest = memoryview(np.ascontiguousarray(array)).cast("B")
+    rest = np.ascontiguousarray(array).data.cast("B")
     while rest:
         rest = rest[os.write(pipe.fileno(), rest) :]
 
@@ -221,7 +221,7 @@ def _send_array(pipe: Connection, array: np.ndarray) -> None:
 def _receive_array(pipe: Connection, shape: tuple[int, ...], seconds: float) -> np.ndarray:
     """The uint8 array that `_send_array` sent. Raises `EOFError` when the other side is gone, `TimeoutError`."""
     array = np.empty(shape, np.uint8)
-    rest = memoryview(array).cast("B")
+    rest = array.data.cast("B")
     while rest:
         if not pipe.poll(seconds):
             raise TimeoutError

@@ -1,18 +1,20 @@
 """Multi-teacher distillation: one student trunk, two heads per teacher, losses in each teacher's normalised space."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modeling_zen import ZenImageProcessor, ZenModel
 from training.diagnostics import AgreementMeter
 from training.errors import UserError
+from training.loader import ViewBatch
 from training.objectives.branches import Branch, DenseBranch, SummaryBranch
 from training.objectives.grids import valid_tokens
+from training.objectives.objective import Objective
+from training.target_memory import TargetMemory
 from training.teachers.teacher import Teacher, TeacherOutput
 
 BRANCHES: dict[str, type[Branch]] = {"summary": SummaryBranch, "dense": DenseBranch}
@@ -56,8 +58,8 @@ class Plan:
     weights: Mapping[str, float] = field(default_factory=dict)
 
 
-class DistillationObjective(nn.Module):
-    """`forward(images, targets) -> {"<teacher>/<tokens>": loss}`; trains the student inside.
+class DistillationObjective(Objective):
+    """Losses "<teacher>/<tokens>" of a batch; `prepare` asks the teachers.
 
     The teachers are held outside the module tree on purpose: they have no entry in any state dict and no parameter of
     theirs can reach an optimiser.
@@ -69,6 +71,8 @@ class DistillationObjective(nn.Module):
         configs: their settings by the same names.
         config: the objective's own settings.
         image_size: side of the student's square input in pixels.
+        sizes: further sides at which the student will work; every teacher must have a legal size for each.
+        memory_bytes: main memory for targets of views that come again; see `TargetMemory`.
 
     Raises:
         UserError: a size no multiple of a patch, a token kind the teacher does not give, or nothing to learn from.
@@ -82,16 +86,22 @@ class DistillationObjective(nn.Module):
         configs: Mapping[str, TeacherConfig],
         config: DistillationConfig,
         image_size: int,
+        sizes: Sequence[int] = (),
+        memory_bytes: int = 0,
     ) -> None:
-        super().__init__()
-        self.student = student
-        self.image_size = image_size
+        super().__init__(student, processor, image_size)
+        self.calibration_frames = config.calibration_frames
         self._teachers = dict(teachers)
         patch = student.config.patch_size
-        self.plans = {
-            name: plan_teacher(name, teacher, configs[name], (image_size // patch, image_size // patch))
-            for name, teacher in teachers.items()
+        self._plans = {
+            size: {
+                name: plan_teacher(name, teacher, configs[name], image_size, size, patch)
+                for name, teacher in teachers.items()
+            }
+            for size in {image_size, *sizes}
         }
+        self.plans = self._plans[image_size]
+        self._memory = TargetMemory(self.targets, memory_bytes)
         width = student.config.hidden_size
         hidden = config.head_width or max(1536, 2 * width)
         self.branches = nn.ModuleDict()
@@ -105,17 +115,26 @@ class DistillationObjective(nn.Module):
                 }
             )
         self._check_calibration(config.calibration_frames)
-        self.mean = nn.Buffer(torch.tensor(processor.image_mean).view(1, 3, 1, 1), persistent=False)
-        self.std = nn.Buffer(torch.tensor(processor.image_std).view(1, 3, 1, 1), persistent=False)
 
     def branch(self, name: str, tokens: str) -> Branch:
         """The branch of teacher `name` for its "summary" or "dense" tokens."""
         return cast(Branch, cast(nn.ModuleDict, self.branches[name])[tokens])
 
-    @property
-    def view_size(self) -> int:
-        """Side of the views this objective wants, in pixels: what its hungriest network is shown."""
-        return max(self.image_size, *(max(plan.input_size) for plan in self.plans.values()))
+    def view_size(self, image_size: int) -> int:
+        """The largest of what the student and the teachers are shown."""
+        return max(image_size, *(max(plan.input_size) for plan in self._plans[image_size].values()))
+
+    def facts(self) -> dict[str, Any]:
+        """`teachers.json`."""
+        return {"teachers.json": self.describe_teachers()}
+
+    def banner(self) -> list[str]:
+        """A line per teacher."""
+        return [
+            f"teacher   {name}: {plan.input_size[0]}x{plan.input_size[1]} px, grid {plan.grid[0]}x{plan.grid[1]}, "
+            + ", ".join(f"{tokens} x{weight:g}" for tokens, weight in plan.weights.items())
+            for name, plan in self.plans.items()
+        ]
 
     def describe_teachers(self) -> list[dict[str, Any]]:
         """Who teaches what at which size, as JSON-able dictionaries: the identity a resumed run must find again."""
@@ -131,38 +150,33 @@ class DistillationObjective(nn.Module):
             for name, plan in self.plans.items()
         ]
 
-    def targets(self, images: Tensor) -> dict[str, TeacherOutput]:
-        """What every teacher says about `images` `(B, 3, H, W)` in [0, 1]."""
-        return {name: teacher(images, size=self.plans[name].input_size) for name, teacher in self._teachers.items()}
+    def targets(self, images: Tensor, image_size: int | None = None) -> dict[str, TeacherOutput]:
+        """What every teacher says about `images` `(B, 3, H, W)` in [0, 1] when the student works at `image_size`."""
+        plans = self._plans[image_size or self.image_size]
+        return {name: teacher(images, size=plans[name].input_size) for name, teacher in self._teachers.items()}
+
+    def prepare(self, batch: ViewBatch) -> Mapping[str, TeacherOutput]:
+        """The teachers' answers for a batch, remembered where its views come again."""
+        return self._memory(batch.images, batch.numbers, self.student_size(batch))
 
     def forward(
         self,
-        images: Tensor,
-        targets: Mapping[str, TeacherOutput],
+        batch: ViewBatch,
+        prepared: Mapping[str, TeacherOutput] | None = None,
         meter: AgreementMeter | None = None,
-        valid: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Named losses of one batch, each already weighted and averaged over valid tokens, then over images.
+        """See `Objective`. Tokens of pixels that do not count are not learned.
 
-        Args:
-            images: views in [0, 1], float32 `(B, 3, V, V)`.
-            targets: what `targets` answers for the same images.
-            meter: where agreements are counted, if anywhere.
-            valid: pixels that count, bool `(B, V, V)`; `None` when all do. Tokens of other pixels are not learned, and
-                images without a valid token do not enter the mean.
+        Images without a valid token do not enter the mean.
         """
-        pixels = images
-        if images.shape[-1] != self.image_size:
-            pixels = F.interpolate(
-                images, size=(self.image_size, self.image_size), mode="bilinear", antialias=True, align_corners=False
-            )
-        pixels = (pixels - self.mean) / self.std
-        output = self.student(pixel_values=pixels)
-        dense = self.student.dense_tokens(output.last_hidden_state, self.image_size, self.image_size)
+        targets = self.prepare(batch) if prepared is None else prepared
+        size = self.student_size(batch)
+        output = self.student(pixel_values=self.pixels(batch.images, size))
+        dense = self.student.dense_tokens(output.last_hidden_state, size, size)
         inputs = {"summary": output.pooler_output, "dense": dense}
         losses: dict[str, Tensor] = {}
-        for name, plan in self.plans.items():
-            valid_mask = None if valid is None else valid_tokens(valid, plan.grid)
+        for name, plan in self._plans[size].items():
+            valid_mask = None if batch.mask is None else valid_tokens(batch.mask, plan.grid)
             for tokens, weight in plan.weights.items():
                 target = getattr(targets[name], tokens)
                 agreement = self.branch(name, tokens)(inputs[tokens], target, valid_mask)
@@ -184,19 +198,19 @@ class DistillationObjective(nn.Module):
                         f"set it to {-(-needed // per_frame)} or more"
                     )
 
-    def calibrate(self, batches: Iterable[Mapping[str, TeacherOutput]]) -> None:
-        """`observe` some batches without masks, then `freeze`."""
-        for targets in batches:
-            self.observe(targets)
+    def calibrate(self, batches: Iterable[ViewBatch]) -> None:
+        """`observe` some batches, then `freeze`."""
+        for batch in batches:
+            self.observe(batch, self.prepare(batch))
         self.freeze()
 
     @torch.no_grad()
-    def observe(self, targets: Mapping[str, TeacherOutput], valid: Tensor | None = None) -> None:
-        """Calibrate every normaliser on the valid tokens of one batch; `valid` as for `forward`."""
+    def observe(self, batch: ViewBatch, prepared: Mapping[str, TeacherOutput]) -> None:
+        """Calibrate every normaliser on the valid tokens of one batch at the student's own size."""
         for name, plan in self.plans.items():
-            valid_mask = None if valid is None else valid_tokens(valid, plan.grid)
+            valid_mask = None if batch.mask is None else valid_tokens(batch.mask, plan.grid)
             for tokens in plan.weights:
-                self.branch(name, tokens).observe(getattr(targets[name], tokens), valid_mask)
+                self.branch(name, tokens).observe(getattr(prepared[name], tokens), valid_mask)
 
     @torch.no_grad()
     def freeze(self) -> None:
@@ -206,11 +220,21 @@ class DistillationObjective(nn.Module):
                 self.branch(name, tokens).freeze()
 
 
-def plan_teacher(name: str, teacher: Teacher, config: TeacherConfig, student_grid: tuple[int, int]) -> Plan:
+def plan_teacher(
+    name: str, teacher: Teacher, config: TeacherConfig, base_size: int, image_size: int, patch: int
+) -> Plan:
     """Decide a teacher's input size, grid and token kinds.
 
+    Args:
+        name: of the teacher in messages.
+        teacher: what is planned.
+        config: its settings.
+        base_size: side in pixels of the student's input for which `config.input_size` is meant.
+        image_size: side in pixels at which the student works.
+        patch: of the student.
+
     Raises:
-        UserError: an illegal input size, or no token kind left to learn.
+        UserError: no legal input size, or no token kind left to learn.
     """
     weights = {
         tokens: weight
@@ -221,6 +245,13 @@ def plan_teacher(name: str, teacher: Teacher, config: TeacherConfig, student_gri
         raise UserError(
             f"teacher {name!r} teaches nothing: the weights of its roles ({', '.join(teacher.spec.roles)}) are all 0"
         )
-    size = (config.input_size, config.input_size) if config.input_size else teacher.input_size_for_grid(*student_grid)
-    grid = teacher.grid_of(size)
-    return Plan(input_size=size, grid=grid, weights=weights)
+    if config.input_size is None:
+        cells = image_size // patch
+        size = teacher.input_size_for_grid(cells, cells)
+    else:
+        edge = config.input_size
+        if image_size != base_size and teacher.spec.fixed_size is None:
+            scaled = edge * image_size / base_size
+            edge = min(teacher.spec.nearest_sizes(round(scaled)), key=lambda legal: abs(legal - scaled))
+        size = (edge, edge)
+    return Plan(input_size=size, grid=teacher.grid_of(size), weights=weights)

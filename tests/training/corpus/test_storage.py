@@ -40,7 +40,7 @@ def test_a_url_gives_what_the_folder_gives(remote, workers):
     for a, b in zip(*batches, strict=True):
         assert torch.equal(a.images, b.images)
         assert torch.equal(a.valid, b.valid)
-    assert any(batch.masked() is not None for batch in batches[1])
+    assert any(batch.mask is not None for batch in batches[1])
 
 
 def test_a_clip_is_read_by_ranges(remote, monkeypatch):

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 from modeling_zen import ZenConfig, ZenImageProcessor, ZenModel
 from training.diagnostics import AgreementMeter
 from training.errors import UserError
+from training.loader import ViewBatch
 from training.objectives.distillation import DistillationConfig, DistillationObjective, TeacherConfig
 from training.teachers import load_teacher
 from training.teachers.teacher import TeacherOutput
@@ -34,15 +36,17 @@ def test_grids_match_where_the_teacher_allows_it(tiny_teachers: dict[str, Path])
     assert objective.plans["vit"].grid == (4, 4)
     assert objective.plans["cnn"].input_size == (128, 128)
     assert objective.plans["cnn"].grid == (4, 4)
-    assert objective.view_size == 128
+    assert objective.view_size(64) == 128
 
 
-def test_constant_predictor_scores_one_after_calibration(tiny_teachers: dict[str, Path]) -> None:
+def test_constant_predictor_scores_one_after_calibration(
+    tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
+) -> None:
     objective = build(tiny_teachers)
     images = smooth_images(64)
-    objective.calibrate(objective.targets(part) for part in images.split(16))
+    objective.calibrate(as_batch(images).split(16))
     meter = AgreementMeter()
-    objective(images, objective.targets(images), meter)
+    objective(as_batch(images), objective.targets(images), meter)
     rows = meter.rows()
     assert {(row["teacher"], row["tokens"]) for row in rows} == {
         (teacher, tokens) for teacher in ("vit", "cnn") for tokens in ("summary", "dense")
@@ -51,11 +55,13 @@ def test_constant_predictor_scores_one_after_calibration(tiny_teachers: dict[str
         assert row["constant_loss"] == pytest.approx(1, abs=0.01)
 
 
-def test_gradient_reaches_every_parameter_and_no_teacher(tiny_teachers: dict[str, Path]) -> None:
+def test_gradient_reaches_every_parameter_and_no_teacher(
+    tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
+) -> None:
     objective = build(tiny_teachers).train()
     images = smooth_images(64)
-    objective.calibrate([objective.targets(images)])
-    torch.stack(list(objective(images[:4], objective.targets(images[:4])).values())).sum().backward()
+    objective.calibrate([as_batch(images)])
+    torch.stack(list(objective(as_batch(images[:4]), objective.targets(images[:4])).values())).sum().backward()
     without = [name for name, parameter in objective.named_parameters() if parameter.grad is None]
     assert without == []
     width = {"vit": 16, "cnn": 20}
@@ -63,32 +69,34 @@ def test_gradient_reaches_every_parameter_and_no_teacher(tiny_teachers: dict[str
     assert {name: objective.branch(name, "dense").normalizer.dim for name in width} == width
 
 
-def test_weights_scale_and_zero_leaves_out(tiny_teachers: dict[str, Path]) -> None:
+def test_weights_scale_and_zero_leaves_out(tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]) -> None:
     images = smooth_images(64)
     changed = build(
         tiny_teachers, vit=TeacherConfig(repo=str(tiny_teachers["vit"]), summary_weight=0, dense_weight=2.0)
     )
     assert "vit/summary" not in changed.describe_teachers()[0]["weights"]
-    changed.calibrate([changed.targets(images)])
+    changed.calibrate([as_batch(images)])
     assert "summary" not in changed.branches["vit"]
-    losses = changed(images[:4], changed.targets(images[:4]))
+    losses = changed(as_batch(images[:4]), changed.targets(images[:4]))
     assert set(losses) == {"vit/dense", "cnn/summary", "cnn/dense"}
 
 
-def test_student_learns_to_beat_the_constant(tiny_teachers: dict[str, Path]) -> None:
+def test_student_learns_to_beat_the_constant(
+    tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
+) -> None:
     objective = build({"vit": tiny_teachers["vit"]}).train()
     images = smooth_images(64)
-    objective.calibrate([objective.targets(images)])
+    objective.calibrate([as_batch(images)])
     targets = objective.targets(images)
     optimizer = torch.optim.AdamW(objective.parameters(), lr=3e-3)
     for _ in range(60):
         optimizer.zero_grad()
-        torch.stack(list(objective(images, targets).values())).sum().backward()
+        torch.stack(list(objective(as_batch(images), targets).values())).sum().backward()
         optimizer.step()
     meter = AgreementMeter()
     held_out = smooth_images(32, seed=1)
     objective.eval()
-    objective(held_out, objective.targets(held_out), meter)
+    objective(as_batch(held_out), objective.targets(held_out), meter)
     explained = {row["tokens"]: row["explained_variance"] for row in meter.rows()}
     assert explained["dense"] > 0.3
     assert explained["summary"] > 0.3
@@ -115,10 +123,12 @@ def test_too_small_a_calibration_is_refused_at_once(tiny_teachers: dict[str, Pat
         build(tiny_teachers, frames=2)
 
 
-def test_uncalibrated_objective_refuses_to_run(tiny_teachers: dict[str, Path]) -> None:
+def test_uncalibrated_objective_refuses_to_run(
+    tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
+) -> None:
     objective, images = build(tiny_teachers), smooth_images(2)
     with pytest.raises(RuntimeError, match="not frozen yet; call freeze after the calibration"):
-        objective(images, objective.targets(images))
+        objective(as_batch(images), objective.targets(images))
 
 
 def numbers(row: dict[str, float | str]) -> dict[str, float]:
@@ -132,59 +142,63 @@ def half_valid(count: int, size: int = 128) -> torch.Tensor:
     return valid
 
 
-def test_a_mask_of_true_changes_nothing(tiny_teachers: dict[str, Path]) -> None:
+def test_a_mask_of_true_changes_nothing(tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]) -> None:
     objective = build(tiny_teachers).eval()
     images = smooth_images(64)
-    objective.calibrate([objective.targets(images)])
+    objective.calibrate([as_batch(images)])
     targets = objective.targets(images[:4])
     plain, masked = AgreementMeter(), AgreementMeter()
-    losses = objective(images[:4], targets, plain)
-    same = objective(images[:4], targets, masked, torch.ones(4, 128, 128, dtype=torch.bool))
+    losses = objective(as_batch(images[:4]), targets, plain)
+    same = objective(as_batch(images[:4], torch.ones(4, 128, 128, dtype=torch.bool)), targets, masked)
     for name, loss in losses.items():
         torch.testing.assert_close(same[name], loss)
     for a, b in zip(plain.rows(), masked.rows(), strict=True):
         assert numbers(a) == pytest.approx(numbers(b), rel=1e-4)
 
 
-def test_masked_tokens_do_not_count(tiny_teachers: dict[str, Path]) -> None:
+def test_masked_tokens_do_not_count(tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]) -> None:
     objective = build(tiny_teachers).eval()
     images = smooth_images(64)
-    objective.calibrate([objective.targets(images)])
+    objective.calibrate([as_batch(images)])
     targets = objective.targets(images[:4])
-    losses = objective(images[:4], targets, valid=half_valid(4))
+    losses = objective(as_batch(images[:4], half_valid(4)), targets)
     broken = {name: TeacherOutput(each.summary, each.dense.clone()) for name, each in targets.items()}
     for each in broken.values():
         each.dense[:, :, :, 2:] = float("nan")  # the right half of the 4 x 4 grid
-    again = objective(images[:4], broken, valid=half_valid(4))
+    again = objective(as_batch(images[:4], half_valid(4)), broken)
     for name, loss in losses.items():
         assert torch.equal(loss, again[name])
-    assert not torch.equal(losses["vit/dense"], objective(images[:4], targets)["vit/dense"])
+    assert not torch.equal(losses["vit/dense"], objective(as_batch(images[:4]), targets)["vit/dense"])
 
 
-def test_an_image_without_a_valid_token_leaves_the_mean(tiny_teachers: dict[str, Path]) -> None:
+def test_an_image_without_a_valid_token_leaves_the_mean(
+    tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
+) -> None:
     objective = build(tiny_teachers).eval()
     images = smooth_images(64)
-    objective.calibrate([objective.targets(images)])
+    objective.calibrate([as_batch(images)])
     valid = torch.ones(4, 128, 128, dtype=torch.bool)
     valid[3] = False
     meter, without = AgreementMeter(), AgreementMeter()
-    losses = objective(images[:4], objective.targets(images[:4]), meter, valid)
-    expected = objective(images[:3], objective.targets(images[:3]), without)
+    losses = objective(as_batch(images[:4], valid), objective.targets(images[:4]), meter)
+    expected = objective(as_batch(images[:3]), objective.targets(images[:3]), without)
     for name, loss in expected.items():
         torch.testing.assert_close(losses[name], loss, rtol=1e-4, atol=1e-5)
     for a, b in zip(meter.rows(), without.rows(), strict=True):
         assert numbers(a) == pytest.approx(numbers(b), rel=1e-3)
-    nothing = objective(images[:4], objective.targets(images[:4]), valid=torch.zeros(4, 128, 128, dtype=torch.bool))
+    nothing = objective(as_batch(images[:4], torch.zeros(4, 128, 128, dtype=torch.bool)), objective.targets(images[:4]))
     assert all(float(loss.detach()) == 0 for loss in nothing.values())
 
 
-def test_calibration_looks_at_valid_tokens_only(tiny_teachers: dict[str, Path]) -> None:
+def test_calibration_looks_at_valid_tokens_only(
+    tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
+) -> None:
     objective = build({"vit": tiny_teachers["vit"]})
     images = smooth_images(64)
     valid = half_valid(64)
     valid[0] = False
     targets = objective.targets(images)
-    objective.observe(targets, valid)
+    objective.observe(as_batch(images, valid), targets)
     objective.freeze()
     seen = targets["vit"].dense[1:, :, :, :2].permute(0, 2, 3, 1).reshape(-1, 16).double()
     normalizer = objective.branch("vit", "dense").normalizer
