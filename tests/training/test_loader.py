@@ -218,18 +218,16 @@ def test_one_masked_view_makes_a_mask_of_the_batch() -> None:
     assert torch.equal(batch.mask, valid)
 
 
-def test_a_batch_says_where_its_frames_come_from(tmp_path: Path, save_corpus: Callable[..., Path]) -> None:
+def test_a_batch_says_where_its_frames_come_from(tmp_path: Path, write_corpus: Callable[..., Path]) -> None:
     clips = [
         {"num_frames": 2, "source": "b", "procedures": ("appendectomy",)},
         {"num_frames": 2, "source": "a", "procedures": ("hysterectomy",)},
         {"num_frames": 2, "source": "b", "procedures": ("appendectomy", "hysterectomy")},
     ]
-    corpus = Corpus.open(save_corpus(tmp_path, clips))
+    corpus = Corpus.open(write_corpus(tmp_path, clips))
     assert (corpus.sources(), corpus.procedures()) == (["a", "b"], ["appendectomy", "hysterectomy"])
     [batch] = training_batches(TrainingViews(corpus, plain_config(), 16, 0), 0, 1, 3, 0, 1)
-    found = {
-        row for row in zip(*(part.tolist() for part in (batch.clips, batch.sources, batch.procedures)), strict=True)
-    }
+    found = set(zip(*(part.tolist() for part in (batch.clips, batch.sources, batch.procedures)), strict=True))
     assert found == {(0, 1, 0), (1, 0, 1), (2, 1, -1)}
     first, rest = batch.split(4)
     assert torch.equal(torch.cat([first.clips, rest.clips]), batch.clips)
