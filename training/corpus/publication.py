@@ -8,6 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from training.config import to_plain
 from training.corpus.atomic import replacing
 from training.corpus.balance import with_weights
 from training.corpus.duplicates.seen import apply_seen
@@ -23,6 +26,7 @@ from training.corpus.manifest import (
     Clip,
     fingerprint,
     read_clips,
+    read_drops,
     write_rows,
 )
 from training.corpus.masks import MASK_SCHEMA, MASKS_FILE
@@ -32,6 +36,7 @@ from training.corpus.settings import CurationSettings, recorded_settings
 from training.corpus.splits import resolve_splits
 from training.corpus.staged import FileRecord
 from training.corpus.withdrawn import REMOVALS_FILE, write_removals
+from training.errors import UserError
 
 PACKAGES = ("zen-surgical", "av", "decord", "numpy", "opencv-python-headless", "pillow", "pyarrow")
 
@@ -45,15 +50,17 @@ def publish(
         state: of the journal.
         out: folder of the corpus.
         settings: of the run.
-        force: also when nothing seems to have changed.
+        force: also when they hold all of this already, to record the settings and package versions of a new run.
         like: an earlier curation.json whose settings and package versions still say how the frames were made.
 
     Returns:
         The counts of the corpus and its fingerprint.
+
+    Raises:
+        UserError: the manifest that is there, which says on which side of the split a case is, cannot be read; or
+            duplicates.parquet cannot.
     """
-    previous: dict[str, str] = {}
-    if (out / MANIFEST_FILE).is_file():
-        previous = {clip.case_id: clip.split for clip in read_clips(out / MANIFEST_FILE)}
+    previous = _published_splits(out / MANIFEST_FILE)
     words: dict[str, set[str]] = defaultdict(set)
     for clip in state.clips:
         words[clip.case_id].add(clip.split)
@@ -65,18 +72,20 @@ def publish(
     clips = with_weights(clips, count_left_out(out, clips), settings.balance)
     print_ = fingerprint(clips)
     counts = count(clips, state)
-    whole = (out / MANIFEST_FILE).is_file() and (out / MASKS_FILE).is_file()
-    if force or not whole or recorded_fingerprint(out) != print_:
-        record = {
-            "schema_version": SCHEMA_VERSION,
-            "code": like["code"] if like else {name: _version(name) for name in PACKAGES},
-            "inputs": sorted({key[0] for key in state.files}),
-            "settings": like["settings"] if like else recorded_settings(settings),
-            "counts": counts,
-            "overlaps": overlap_report(clips),
-            "duplicates": read_summary(out),
-            "fingerprint": print_,
-        }
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "code": like["code"] if like else {name: _version(name) for name in PACKAGES},
+        "inputs": sorted({key[0] for key in state.files}),
+        "settings": {
+            **(like["settings"] if like else recorded_settings(settings)),
+            "balance": to_plain(settings.balance),
+        },
+        "counts": counts,
+        "overlaps": overlap_report(clips),
+        "duplicates": read_summary(out),
+        "fingerprint": print_,
+    }
+    if force or not _is_published(out, record, state):
         (out / CURATION_FILE).unlink(missing_ok=True)  # until it is back, the corpus counts as incomplete
         write_rows(state.masks.values(), MASK_SCHEMA, out / MASKS_FILE)
         write_rows(clips, CLIP_SCHEMA, out / MANIFEST_FILE)
@@ -86,6 +95,32 @@ def publish(
         with replacing(out / CURATION_FILE) as temporary:
             temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return counts, print_
+
+
+def _published_splits(manifest: Path) -> dict[str, str]:
+    """case_id -> split in the manifest that is there; empty when there is none."""
+    if not manifest.is_file():
+        return {}
+    try:
+        return {clip.case_id: clip.split for clip in read_clips(manifest)}
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise UserError(
+            f"{str(manifest)!r} cannot be read ({type(error).__name__}), and it says which cases are held out: restore "
+            "it, or remove it to have them drawn anew"
+        ) from error
+
+
+def _is_published(out: Path, record: dict[str, Any], state: State) -> bool:
+    """Whether the tables and curation.json hold everything: a run that was killed may have committed what they lack."""
+    names = [MANIFEST_FILE, MASKS_FILE, DROPS_FILE, CURATION_FILE, *([REMOVALS_FILE] if state.removals else [])]
+    if not all((out / name).is_file() for name in names):
+        return False
+    try:
+        recorded = json.loads((out / CURATION_FILE).read_text(encoding="utf-8"))
+        is_same = all(recorded[name] == record[name] for name in record if name not in ("code", "settings"))
+        return is_same and read_drops(out / DROPS_FILE) == state.drops
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):  # damaged, so it has to be written anew
+        return False
 
 
 def recorded_fingerprint(out: Path) -> str:
