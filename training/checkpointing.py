@@ -2,26 +2,37 @@
 
 checkpoints/step-00000100/
     model/             an ordinary save_pretrained folder of the student
-    trainer_state.pt   everything else: step, heads and normalisers, optimiser, random number generators
+    average/           the same of its moving average, where the run keeps one
+    trainer_state.pt   everything else: step, heads and normalisers, optimiser, scaler, random number generators
     progress.json      seconds trained so far
+
+They are the same whether one process trained, several, or shards of the model on several (FSDP2): whole tensors on the
+CPU, keyed by name.
 """
 
+import errno
 import json
 import random
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch.optim import Optimizer
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
+from training.distributed import gather
 from training.errors import UserError
+from training.moving_average import MovingAverage
 from training.objectives.objective import Objective
 
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _NAME = re.compile(r"step-(\d{8})")
 
 
@@ -39,35 +50,63 @@ def step_of(checkpoint: Path) -> int:
     return int(match.group(1))
 
 
-def save_checkpoint(
-    folder: Path, step: int, seconds: float, objective: Objective, optimizer: Optimizer, keep_last: int
-) -> Path:
-    """Write a checkpoint of `step` after `seconds` of training; keep the newest `keep_last`.
+@dataclass(frozen=True)
+class Trainer:
+    """What a checkpoint holds the state of."""
+
+    accelerator: Accelerator
+    objective: Objective  # prepared, but not wrapped
+    optimizer: AcceleratedOptimizer
+    average: MovingAverage | None
+
+
+def save_checkpoint(folder: Path, step: int, seconds: float, trainer: Trainer, keep_last: int) -> None:
+    """Write a checkpoint of `step` after `seconds` of training; keep the newest `keep_last`. All processes call it.
 
     It is written to a temporary folder that is then renamed, so a kill leaves no half checkpoint.
+
+    Raises:
+        UserError: no space is left; earlier checkpoints are untouched.
     """
+    rng = gather(_rng_state())
+    weights, moments = get_state_dict(trainer.objective, trainer.optimizer.optimizer, options=_WHOLE)
+    if not trainer.accelerator.is_main_process:
+        return
+    student = {key.removeprefix("student."): value for key, value in weights.items() if key.startswith("student.")}
+    scaler = trainer.accelerator.scaler
+    state = {
+        "step": step,
+        "objective": {key: value for key, value in weights.items() if not key.startswith("student.")},
+        "optimizer": moments,
+        "scaler": scaler.state_dict() if scaler is not None else {},
+        "rng": rng,
+    }
     target = folder / f"step-{step:08d}"
     temporary = folder / f".{target.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    objective.student.save_pretrained(temporary / "model")
-    state = {
-        "step": step,
-        "objective": {k: v for k, v in objective.state_dict().items() if not k.startswith("student.")},
-        "optimizer": optimizer.state_dict(),
-        "rng": _rng_state(),
-    }
-    torch.save(state, temporary / "trainer_state.pt")
-    (temporary / "progress.json").write_text(json.dumps({"step": step, "seconds": seconds}), encoding="utf-8")
+    try:
+        temporary.mkdir(parents=True)
+        trainer.objective.student.save_pretrained(temporary / "model", state_dict=student)
+        if trainer.average is not None:
+            trainer.average.student.save_pretrained(temporary / "average")
+        torch.save(state, temporary / "trainer_state.pt")
+        (temporary / "progress.json").write_text(json.dumps({"step": step, "seconds": seconds}), encoding="utf-8")
+    except (OSError, SafetensorError, RuntimeError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not _is_full(error):
+            raise
+        raise UserError(
+            f"no space left for the checkpoint of step {step} in {str(folder)!r}: free some and run the same command "
+            "again, it continues from the newest checkpoint"
+        ) from error
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
     finished = sorted(path for path in folder.glob("step-*") if _NAME.fullmatch(path.name))
     for old in finished[:-keep_last]:
         shutil.rmtree(old)
-    return target
 
 
-def restore_checkpoint(checkpoint: Path, objective: Objective, optimizer: Optimizer) -> tuple[int, float]:
+def restore_checkpoint(checkpoint: Path, trainer: Trainer) -> tuple[int, float]:
     """Load everything that `save_checkpoint` wrote; returns the finished steps and the seconds they took.
 
     Raises:
@@ -75,18 +114,40 @@ def restore_checkpoint(checkpoint: Path, objective: Objective, optimizer: Optimi
     """
     weights = _read_weights(checkpoint / "model" / "model.safetensors")
     state = _read_state(checkpoint / "trainer_state.pt")
-    student = objective.student
+    objective, processes = trainer.objective, trainer.accelerator.num_processes
     expected = {k: v for k, v in objective.state_dict().items() if not k.startswith("student.")}
-    _check_keys(checkpoint / "model", weights, student.state_dict())
+    _check_keys(checkpoint / "model", weights, objective.student.state_dict())
     _check_keys(checkpoint / "trainer_state.pt", state["objective"], expected)
-    inside = {f"student.{key}": value for key, value in weights.items()}
-    objective.load_state_dict({**state["objective"], **inside}, strict=True)
-    optimizer.load_state_dict(state["optimizer"])
-    _restore_rng(state["rng"])
+    if len(state["rng"]) != processes:
+        raise UserError(
+            f"checkpoint {str(checkpoint)!r} was written by {len(state['rng'])} process(es), this run has {processes}: "
+            "start as many"
+        )
+    set_state_dict(
+        objective,
+        trainer.optimizer.optimizer,
+        model_state_dict={**state["objective"], **{f"student.{key}": value for key, value in weights.items()}},
+        optim_state_dict=state["optimizer"],
+        options=_WHOLE,
+    )
+    if trainer.average is not None:
+        averaged = _read_weights(checkpoint / "average" / "model.safetensors")
+        _check_keys(checkpoint / "average", averaged, trainer.average.student.state_dict())
+        trainer.average.student.load_state_dict(averaged, strict=True)
+    if trainer.accelerator.scaler is not None:
+        trainer.accelerator.scaler.load_state_dict(state["scaler"])
+    _restore_rng(state["rng"][trainer.accelerator.process_index])
     progress = json.loads((checkpoint / "progress.json").read_text(encoding="utf-8"))
     if state["step"] != step_of(checkpoint):
         raise UserError(f"checkpoint {str(checkpoint)!r} says it is of step {state['step']}: it was renamed")
     return int(state["step"]), float(progress["seconds"])
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether a disk had no room. safetensors and torch tell it in words only."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return True
+    return any(words in str(error) for words in ("No space left", "os error 28", "file write failed"))
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
@@ -108,7 +169,7 @@ def _read_state(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged archive
         raise _unreadable(path, error) from error
-    missing = {"step", "objective", "optimizer", "rng"} - state.keys()
+    missing = {"step", "objective", "optimizer", "scaler", "rng"} - state.keys()
     if missing:
         raise UserError(f"checkpoint file {str(path)!r} lacks {', '.join(sorted(missing))}")
     return state

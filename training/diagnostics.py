@@ -1,5 +1,6 @@
 """How well the student agrees with each teacher, always beside the constant predictor."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -46,10 +47,14 @@ class AgreementMeter:
         key = (teacher, tokens)
         self._sums[key] = self._sums[key] + values if key in self._sums else values
 
-    def rows(self) -> list[dict[str, float | str]]:
-        """One row per teacher and kind of token: loss, constant_loss, cosine, explained_variance."""
+    def rows(self, total: Callable[[Tensor], Tensor] = lambda sums: sums) -> list[dict[str, float | str]]:
+        """One row per teacher and kind of token: loss, constant_loss, cosine, explained_variance.
+
+        `total` makes the sums of this process those of all of them.
+        """
         rows: list[dict[str, float | str]] = []
-        for (teacher, tokens), sums in self._sums.items():
+        for (teacher, tokens), own in self._sums.items():
+            sums = total(own)
             count, loss, cosine, error, constant_error = sums.tolist()
             explained = 1 - error / constant_error if constant_error > 0 else float("nan")
             rows.append(

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from modeling_zen import ZenImageProcessor, ZenVideoProcessor
+from modeling_zen import ZenImageProcessor, ZenModel, ZenVideoProcessor
+from training.checkpointing import latest_checkpoint
 from training.config import to_plain
 from training.corpus import Corpus
 from training.corpus.corpus import SPLITS
@@ -64,13 +65,18 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def write_hub_folder(
-    run: RunFolder, objective: Objective, processor: ZenImageProcessor, summary: dict[str, Any]
+    run: RunFolder, objective: Objective, processor: ZenImageProcessor, summary: dict[str, Any], *, average: bool
 ) -> Path:
-    """Write run.json and `hub/`: model, processor, their code, and the facts a model card is made from."""
+    """Write run.json and `hub/`: model, processors, their code, and the facts a model card is made from.
+
+    The model is that of the last checkpoint, or its moving average: whole weights, however they were trained.
+    """
     write_json(run.path / "run.json", summary)
     temporary = run.path / ".hub.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    objective.student.save_pretrained(temporary)
+    last = latest_checkpoint(run.checkpoints)
+    assert last is not None  # the last step saves one
+    ZenModel.from_pretrained(last / ("average" if average else "model")).save_pretrained(temporary)
     processor.save_pretrained(temporary)
     ZenVideoProcessor(size=dict(processor.size)).save_pretrained(temporary)
     write_json(temporary / "training.json", summary)

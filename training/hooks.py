@@ -6,19 +6,19 @@ from types import FrameType
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.optim import Optimizer
 from tqdm import tqdm
 
-from training.checkpointing import save_checkpoint
+from training.checkpointing import Trainer, save_checkpoint
 from training.diagnostics import AgreementMeter, format_rows
+from training.distributed import any_process, mean_of_processes, sum_of_processes
 from training.errors import UserError
 from training.loader import ViewBatch
-from training.objectives.objective import Objective
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, write_json
 from training.settings import PretrainConfig
+
+MAX_OVERFLOWS = 30  # fp16 steps in a row; the scaler halves its scale each time, from 65536 to below 1e-4
 
 
 class Hooks:
@@ -26,29 +26,20 @@ class Hooks:
 
     Args:
         config: settings of the run.
-        accelerator: the process group; only its main process writes.
-        run: where logs and checkpoints go.
-        objective: the unwrapped objective with the student inside.
-        optimizer: its optimiser, for checkpoints.
+        run: where logs and checkpoints go; only the main process writes.
+        trainer: what is trained.
         held_out: views of held-out frames.
     """
 
-    def __init__(
-        self,
-        config: PretrainConfig,
-        accelerator: Accelerator,
-        run: RunFolder,
-        objective: Objective,
-        optimizer: Optimizer,
-        held_out: ViewBatch,
-    ) -> None:
-        self.config, self.accelerator, self.run = config, accelerator, run
-        self.objective, self.optimizer, self.held_out = objective, optimizer, held_out
+    def __init__(self, config: PretrainConfig, run: RunFolder, trainer: Trainer, held_out: ViewBatch) -> None:
+        self.config, self.run, self.trainer, self.held_out = config, run, trainer, held_out
+        self.accelerator, self.objective, self.optimizer = trainer.accelerator, trainer.objective, trainer.optimizer
         self.meter = AgreementMeter()
         self.stop_requested = False
         self._prepared: list[Any] = []
-        self._losses: list[Tensor] = []
+        self._losses: list[dict[str, Tensor]] = []
         self._norms: list[Tensor] = []
+        self._overflows = 0
 
     def begin(self, step: int, seconds: float) -> None:
         """Start clocks, trackers and the progress bar at `step`; `seconds` were spent before by the same run."""
@@ -70,32 +61,53 @@ class Hooks:
         """Training time of this run so far, earlier parts included."""
         return self._seconds_before + time.perf_counter() - self._started
 
-    def refuse_nonfinite(
-        self, step: int, loss: Tensor, norm: Tensor, losses: dict[str, Tensor], images: Tensor
-    ) -> None:
-        """Stop before a step on a loss or gradient that is not finite, and keep the batch for a look."""
-        if bool(torch.isfinite(loss) & torch.isfinite(norm)):
-            return
-        path = self.run.path / f"nonfinite_batch_step{step}_rank{self.accelerator.process_index}.safetensors"
-        save_file({"images": images.detach().cpu().contiguous()}, path)
-        culprits = [name for name, value in losses.items() if not bool(torch.isfinite(value))]
-        what = f"the loss of {', '.join(culprits)}" if culprits else "the gradient norm"
-        raise UserError(f"{what} is not finite at step {step}; the batch is kept in {str(path)!r}, no step was taken")
+    def refuse_nonfinite(self, step: int, norm: Tensor, losses: dict[str, Tensor], batch: ViewBatch) -> None:
+        """Stop before a step on a loss or gradient that is not finite, and keep what led to it for a look.
 
-    def after_step(self, step: int, loss: Tensor, norm: Tensor) -> None:
+        With fp16 the scaler itself passes over steps whose gradients overflow, and halves its scale; only many of them
+        in a row are refused.
+        """
+        values = torch.stack([*losses.values(), norm])
+        if bool(values.isfinite().all()):
+            self._overflows = 0
+            return
+        culprits = [name for name, value in losses.items() if not bool(torch.isfinite(value))]
+        if self.accelerator.scaler is not None and not culprits:
+            self._overflows += 1
+            if self._overflows < MAX_OVERFLOWS:
+                return
+        folder = self.run.path / f"nonfinite_step{step}_rank{self.accelerator.process_index}"
+        folder.mkdir(exist_ok=True)
+        views = {"images": batch.images, "numbers": batch.numbers, "clips": batch.clips, "valid": batch.valid}
+        save_file(
+            {name: part.detach().cpu().contiguous() for name, part in views.items()}, folder / "batch.safetensors"
+        )
+        state = {name: part for name, part in self.objective.state_dict().items() if isinstance(part, Tensor)}
+        save_file({name: part.cpu().clone() for name, part in state.items()}, folder / "state.safetensors")
+        shown = {name: float(value) for name, value in losses.items()} | {"gradient_norm": float(norm)}
+        write_json(folder / "losses.json", {name: repr(value) for name, value in shown.items()})
+        what = f"the loss of {', '.join(culprits)}" if culprits else "the gradient norm"
+        raise UserError(
+            f"{what} is not finite at step {step}; batch, losses and weights are kept in {str(folder)!r}, no step was "
+            "taken"
+        )
+
+    def after_step(self, step: int, losses: dict[str, Tensor], norm: Tensor) -> None:
         """Log, measure and save, each when due; leave the process after a save when a stop was asked for."""
         log = self.config.log
-        self._losses.append(loss.detach())
+        self._losses.append(losses)
         self._norms.append(norm.detach())
         self._bar.update()
         last = step == self.config.max_steps
+        stop = any_process(self.stop_requested, self.accelerator.device)
         if step % log.every == 0 or last:
             self._log(step)
         if step % log.eval_every == 0 or last:
             self._measure(step)
-        if step % log.save_every == 0 or last or self.stop_requested:
-            self._save(step)
-        if self.stop_requested and not last:
+        if step % log.save_every == 0 or last or stop:
+            save_checkpoint(self.run.checkpoints, step, self.seconds, self.trainer, log.keep_last)
+            self.accelerator.wait_for_everyone()
+        if stop and not last:
             self._bar.close()
             self.accelerator.print(f"stopped at step {step} as asked; the same command continues from here")
             raise SystemExit(143)
@@ -113,16 +125,21 @@ class Hooks:
     def _log(self, step: int) -> None:
         now = time.perf_counter()
         frames = (step - self._window_step) * self.config.frames_per_step
+        means = {
+            name: float(mean_of_processes(torch.stack([losses[name] for losses in self._losses]).mean()))
+            for name in self._losses[0]
+        }
         row: dict[str, Any] = {
             "step": step,
             "split": "train",
-            "loss_total": float(torch.stack(self._losses).mean()),
+            "loss_total": sum(means.values()),
+            **{f"loss/{name}": value for name, value in means.items()},
             "lr": self.optimizer.param_groups[0]["lr"],
             "grad_norm": float(torch.stack(self._norms).mean()),
             "frames_per_second": frames / (now - self._window_started),
         }
         self._losses, self._norms, self._window_started, self._window_step = [], [], now, step
-        self._write(step, "train", self.meter.rows(), [row])
+        self._write(step, "train", self.meter.rows(sum_of_processes), [row])
         speed = f"{row['frames_per_second']:.1f} frames/s"
         self._bar.set_postfix_str(f"loss {row['loss_total']:.3f}, {speed}")
 
@@ -162,10 +179,3 @@ class Hooks:
         for row in more:
             scalars |= {f"{split}/{key}": value for key, value in row.items() if key not in ("step", "split")}
         self.accelerator.log(scalars, step=step)
-
-    def _save(self, step: int) -> None:
-        if self.accelerator.is_main_process:
-            save_checkpoint(
-                self.run.checkpoints, step, self.seconds, self.objective, self.optimizer, self.config.log.keep_last
-            )
-        self.accelerator.wait_for_everyone()

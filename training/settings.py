@@ -2,41 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from modeling_zen import ZenConfig
 from training.errors import UserError
 from training.loader import DataConfig
 from training.objectives.distillation import DistillationConfig, TeacherConfig
 from training.optimization import OptimizerConfig
-
-
-@dataclass(frozen=True)
-class StudentConfig:
-    """The model to train."""
-
-    size: str = "small"  # nano | tiny | small | base | large
-    image_size: int = 224  # pixels of the square training input; a multiple of the patch
-    layerscale_value: float = 0.1  # start of LayerScale; 1.0 learns faster in short runs of shallow students
-    initializer_range: float = 0.02  # deviation of the first weights; about 1 / sqrt(width) learns faster in short runs
-    drop_path_rate: float = 0.0  # stochastic depth; distillation on much data needs none
-    num_summary_tokens: int = 1  # one summary token shared by all teachers
-
-    def __post_init__(self) -> None:
-        """Let the model's own config refuse what it cannot be, before anything is loaded."""
-        try:
-            self.build()
-        except ValueError as error:
-            raise UserError(f"student: {error}") from error
-
-    def build(self) -> ZenConfig:
-        """The configuration of the student."""
-        return ZenConfig.from_size(
-            self.size,
-            image_size=self.image_size,
-            layerscale_value=self.layerscale_value,
-            initializer_range=self.initializer_range,
-            drop_path_rate=self.drop_path_rate,
-            num_summary_tokens=self.num_summary_tokens,
-        )
+from training.stages import Resolutions, StageConfig
+from training.student import StudentConfig
 
 
 @dataclass(frozen=True)
@@ -62,9 +33,12 @@ class PretrainConfig:
     output_dir: str = "???"  # run folder; an unfinished run inside is continued
     seed: int = 0  # of weights, order and views
     max_steps: int = 10_000  # where to stop
-    batch_size: int = 32  # groups of data.frames_per_clip frames per process and step
+    batch_size: int = 32  # groups of data.frames_per_clip frames per process, step and accumulated part
+    accumulate: int = 1  # parts of a step whose gradients are averaged before the optimiser moves
     num_processes: int = 1  # what accelerate launch must have started
     mixed_precision: str = "no"  # no | bf16 | fp16; on CPUs without AMX bf16 is slower
+    ema_decay: float = 0.0  # of a moving average of the student, which is then what is exported; 0 keeps none
+    stages: list[StageConfig] = field(default_factory=list)  # resolutions of later steps; none: student.image_size
     student: StudentConfig = field(default_factory=StudentConfig)
     data: DataConfig = field(default_factory=DataConfig)
     teachers: dict[str, TeacherConfig] = field(default_factory=dict)
@@ -74,11 +48,14 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong before anything is loaded."""
-        for name in ("max_steps", "batch_size", "num_processes"):
+        for name in ("max_steps", "batch_size", "num_processes", "accumulate"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.mixed_precision not in ("no", "bf16", "fp16"):
             raise UserError(f"mixed_precision must be no, bf16 or fp16, got {self.mixed_precision!r}")
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
+        self.check_sizes()
         if not self.teachers:
             raise UserError("no teacher: name at least one, such as teachers.dino.repo=dinov2-small")
         if self.max_steps > self.schedule_steps:
@@ -95,4 +72,19 @@ class PretrainConfig:
     @property
     def frames_per_step(self) -> int:
         """Frames of all processes that one step sees."""
-        return self.batch_size * self.data.frames_per_clip * self.num_processes
+        return self.batch_size * self.data.frames_per_clip * self.num_processes * self.accumulate
+
+    @property
+    def resolutions(self) -> Resolutions:
+        """The student's input size of every step."""
+        return Resolutions(self.student.image_size, self.stages, self.seed)
+
+    def check_sizes(self) -> None:
+        """Refuse stages that the student's patch does not fit, and stages that never begin."""
+        patch = self.student.build().patch_size
+        wrong = [size for size in self.resolutions.sizes if size % patch]
+        if wrong:
+            raise UserError(f"stages: {wrong[0]} pixels are no multiple of the student's patch, {patch}")
+        late = [stage.from_step for stage in self.stages if stage.from_step >= self.schedule_steps]
+        if late:
+            raise UserError(f"stages: one begins at step {late[0]}, but the schedule ends at {self.schedule_steps}")

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,9 @@ from transformers import AutoImageProcessor, AutoModel
 
 import modeling_zen  # noqa: F401  (registers the Auto classes)
 from training import pretrain
+from training.loader import ViewBatch
+from training.objectives.distillation import DistillationObjective
+from training.objectives.objective import Objective
 
 # Epochs of 5 x 8 train frames - the held-out ones - are 16 groups of two: 12 steps come back to remembered views.
 STEPS = 12
@@ -151,12 +155,93 @@ def test_nan_stops_the_run_and_keeps_the_batch(
     tiny_corpus: Path, tiny_teachers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teachers = {"vit": tiny_teachers["vit"]}
-    with pytest.raises(pretrain.UserError, match=r"is not finite at step \d; the batch is kept in .*nonfinite_batch"):
+    with pytest.raises(pretrain.UserError, match=r"is not finite at step \d; batch, losses and weights are kept in "):
         run(
             words(tiny_corpus, teachers, tmp_path / "run", "optimizer.lr=1e30", "optimizer.scale_lr=false"), monkeypatch
         )
-    (kept,) = (tmp_path / "run").glob("nonfinite_batch_*.safetensors")
-    assert load_file(kept)["images"].shape[0] == 4
+    (kept,) = (tmp_path / "run").glob("nonfinite_step*_rank0")
+    assert load_file(kept / "batch.safetensors")["images"].shape[0] == 4
+    assert {"vit/summary", "vit/dense", "gradient_norm"} == json.loads((kept / "losses.json").read_text()).keys()
+    assert "student.norm.weight" in load_file(kept / "state.safetensors")
+
+
+def test_injected_nan_names_the_loss_that_has_it(
+    tiny_corpus: Path, tiny_teachers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def poison(self: Objective, batch: ViewBatch, *arguments: object) -> dict[str, torch.Tensor]:
+        losses = honest(self, batch, *arguments)
+        calls.append(self.training and self.student.training)
+        return losses | {"cnn/dense": losses["cnn/dense"] * float("nan")} if sum(calls) == 4 else losses
+
+    calls: list[bool] = []
+    honest = DistillationObjective.forward
+    monkeypatch.setattr(DistillationObjective, "forward", poison)
+    with pytest.raises(pretrain.UserError, match=r"the loss of cnn/dense is not finite at step 3"):
+        run(words(tiny_corpus, tiny_teachers, tmp_path / "run"), monkeypatch)
+    assert json.loads((tmp_path / "run" / "nonfinite_step3_rank0" / "losses.json").read_text())["cnn/dense"] == "nan"
+    saved = load_file(tmp_path / "run" / "checkpoints" / "step-00000002" / "model" / "model.safetensors")
+    assert all(bool(value.isfinite().all()) for value in saved.values())
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint(
+    tiny_corpus: Path, tiny_teachers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(state: dict[str, object], path: Path) -> None:
+        if state["step"] == 4:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        honest(state, path)
+
+    honest = torch.save
+    monkeypatch.setattr(torch, "save", save)
+    teachers = {"vit": tiny_teachers["vit"]}
+    with pytest.raises(pretrain.UserError, match=r"no space left for the checkpoint of step 4 in .*free some and run"):
+        run(words(tiny_corpus, teachers, tmp_path / "run"), monkeypatch)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000002"]
+    monkeypatch.setattr(torch, "save", honest)
+    run(words(tiny_corpus, teachers, tmp_path / "run"), monkeypatch)
+    assert (tmp_path / "run" / "hub" / "model.safetensors").is_file()
+
+
+ALL_AT_ONCE = ("ema_decay=0.9", "accumulate=2", "optimizer.layer_decay=0.8", "data.workers=1")
+STAGED = ("stages=[{from_step: 2, sizes: [32, 64]}]",)
+
+
+def test_average_parts_stages_and_workers_resume_bit_equal(
+    tiny_corpus: Path, tiny_teachers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (*ALL_AT_ONCE, *STAGED, "optimizer.schedule_steps=6")
+    for name, stops in (("whole", (6,)), ("parts", (3, 4, 6))):
+        for stop in stops:
+            run(words(tiny_corpus, tiny_teachers, tmp_path / name, *settings, f"max_steps={stop}"), monkeypatch)
+    whole, parts = (weights(tmp_path / name) for name in ("whole", "parts"))
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+    last = load_file(tmp_path / "whole" / "checkpoints" / "step-00000006" / "model" / "model.safetensors")
+    assert not torch.equal(last["norm.weight"], whole["norm.weight"])  # what is exported is the average
+
+
+def test_accumulated_parts_equal_one_large_batch(
+    tiny_corpus: Path, tiny_teachers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = ("student.drop_path_rate=0", "max_steps=3", "log.every=1")
+    run(words(tiny_corpus, tiny_teachers, tmp_path / "parts", *same, "accumulate=2"), monkeypatch)
+    run(words(tiny_corpus, tiny_teachers, tmp_path / "whole", *same, "batch_size=4"), monkeypatch)
+    parts, whole = (train_losses(tmp_path / name) for name in ("parts", "whole"))
+    assert parts == pytest.approx(whole, rel=1e-4)
+
+
+def train_losses(folder: Path) -> list[float]:
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [row["loss_total"] for row in rows if "loss_total" in row]
+
+
+def test_a_student_may_begin_with_the_weights_of_another(
+    finished: Path, tiny_corpus: Path, tiny_teachers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = f"student.init={finished / 'hub'}"
+    run(words(tiny_corpus, tiny_teachers, tmp_path / "run", begin, "optimizer.lr=1e-12", "max_steps=1"), monkeypatch)
+    for name, value in weights(finished).items():
+        torch.testing.assert_close(weights(tmp_path / "run")[name], value, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +262,11 @@ def test_nan_stops_the_run_and_keeps_the_batch(
         ("max_steps=0", r"max_steps must be at least 1, got 0"),
         ("optimizer.schedule_steps=3", r"max_steps=12 goes past optimizer\.schedule_steps=3"),
         ("mixed_precision=fp8", r"mixed_precision must be no, bf16 or fp16, got 'fp8'"),
+        ("ema_decay=1", r"ema_decay must lie in \[0, 1\), got 1"),
+        ("stages=[{from_step: 3, sizes: [40]}]", r"stages: 40 pixels are no multiple of the student's patch, 16"),
+        ("stages=[{from_step: 30, sizes: [32]}]", r"stages: one begins at step 30, but the schedule ends at 12"),
+        ("stages=[{sizes: []}]", r"a stage needs from_step >= 0 and sizes in pixels, got from_step=0, sizes=\[\]"),
+        ("student.init=/nowhere", r"student\.init='/nowhere': "),
         ("log.keep_last=0", r"log\.keep_last must be at least 1, got 0"),
     ],
 )

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.diagnostics import Agreement
+from training.distributed import gather
 from training.losses.angle import angle, angle_between, best_constant_direction
 from training.losses.mse import mse
 from training.objectives.grids import resample_tokens
@@ -67,8 +68,10 @@ class SummaryBranch(Branch):
 
     def freeze(self) -> None:
         """Fix the normaliser, the best constant direction and the dispersion around it."""
+        self.normalizer.merge_processes()
         self.normalizer.freeze()
-        targets = self.normalizer(torch.cat(self._observed))
+        observed = [part.to(self.direction.device) for part in gather(torch.cat(self._observed).cpu())]
+        targets = self.normalizer(torch.cat(observed))
         self.direction.copy_(best_constant_direction(targets))
         self.dispersion.copy_(angle_between(targets, self.direction.expand_as(targets)).square().mean())
         self._observed = []
@@ -102,6 +105,7 @@ class DenseBranch(Branch):
 
     def freeze(self) -> None:
         """Fix the normaliser."""
+        self.normalizer.merge_processes()
         self.normalizer.freeze()
 
     def forward(self, tokens: Tensor, target: Tensor, valid_mask: Tensor | None = None) -> Agreement:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from training.distributed import gather
 from training.errors import UserError
 from training.registry import unknown_name
 from training.teachers.hadamard import hadamard
@@ -124,6 +125,16 @@ class FeatureNormalizer(nn.Module):
             raise ValueError(f"cannot merge {other} into {self}: same width and mode, and neither frozen, are needed")
         device = self.mean.device
         self._absorb(int(other.count), other.mean.to(device), other.scatter.to(device))
+
+    @torch.no_grad()
+    def merge_processes(self) -> None:
+        """Put together the statistics of all processes of a run, in the order of their ranks: equal bits on each."""
+        parts = gather((int(self.count), self.mean.cpu(), self.scatter.cpu()))
+        if len(parts) > 1:
+            for buffer in (self.count, self.mean, self.scatter):
+                buffer.zero_()
+            for count, mean, scatter in parts:
+                self._absorb(count, mean.to(self.mean.device), scatter.to(self.mean.device))
 
     @torch.no_grad()
     def freeze(self) -> None:
