@@ -12,7 +12,7 @@ from training.corpus.decoding import check_reader
 from training.corpus.frames import file_sha256
 from training.corpus.identity import Names, open_names
 from training.corpus.inputs import Inputs, open_inputs
-from training.corpus.journal import Journal, State
+from training.corpus.journal import Journal
 from training.corpus.manifest import (
     Drop,
 )
@@ -20,6 +20,7 @@ from training.corpus.publication import publish, recorded_fingerprint
 from training.corpus.settings import LABELS, CurationSettings
 from training.corpus.sources import Scan, SourceFile, Unit, file_drop, group
 from training.corpus.staged import FileRecord, file_record, load_unit
+from training.corpus.state import State
 from training.corpus.unit import WORKER_DIED
 from training.corpus.withdrawn import REMOVED, Withdrawn
 from training.corpus.work.engines import open_engine

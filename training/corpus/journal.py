@@ -13,18 +13,18 @@ The tables beside it (manifest, masks, drops) and `curation.json` are derived fr
 
 import fcntl
 import json
+import os
 import re
+import secrets
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from training.corpus.atomic import replacing
 from training.corpus.drop_examples import DROP_EXAMPLES_FILE, EXAMPLE_SCHEMA, DropExample
@@ -32,27 +32,29 @@ from training.corpus.manifest import (
     CLIP_SCHEMA,
     CURATION_FILE,
     DROP_SCHEMA,
+    DROPS_FILE,
     SHARD_FOLDER,
     Clip,
     Drop,
-    read_clips,
-    read_drops,
     write_rows,
 )
-from training.corpus.masks import MASK_SCHEMA, MASKS_FILE, Mask, read_masks
+from training.corpus.masks import MASK_SCHEMA, MASKS_FILE, Mask
 from training.corpus.settings import CurationSettings, fixed_settings
 from training.corpus.shards import open_shard, shard_name, shard_number
 from training.corpus.staged import FileRecord, load_unit, staged_images, staged_masks
-from training.corpus.withdrawn import (
-    REMOVALS_FILE,
-    Removal,
-    read_removals,
-    remove_traces,
-    thin_out,
-    write_removals,
+from training.corpus.state import (
+    CLIPS_FILE,
+    FILES_FILE,
+    SETTINGS_FILE,
+    State,
+    commit_folders,
+    kept_settings,
+    read_state,
 )
+from training.corpus.withdrawn import REMOVALS_FILE, remove_traces, thin_out, write_removals
 from training.errors import UserError
 
+LOCK_FILE = "lock"  # in the journal
 FILE_SCHEMA = pa.schema(
     [
         ("input", pa.string()),
@@ -77,38 +79,12 @@ FILE_SCHEMA = pa.schema(
 )
 
 
-@dataclass
-class State:
-    """Everything committed so far."""
-
-    files: dict[tuple[str, str], FileRecord] = field(default_factory=dict)  # by SourceFile.key
-    clips: list[Clip] = field(default_factory=list)
-    drops: list[Drop] = field(default_factory=list)
-    masks: dict[str, Mask] = field(default_factory=dict)  # by mask_id
-    removals: list[Removal] = field(default_factory=list)
-    commits: int = 0
-
-    def add(
-        self, files: Iterable[FileRecord], clips: Iterable[Clip], drops: Iterable[Drop], masks: Iterable[Mask]
-    ) -> None:
-        """Take in one commit."""
-        files = list(files)
-        void = {(file.input, file.path) for file in files if file.replaced}
-        if void:
-            self.drops = [drop for drop in self.drops if (drop.input, drop.path) not in void]
-        self.files.update({(file.input, file.path): file for file in files})
-        self.clips.extend(clips)
-        self.drops.extend(drops)
-        self.masks.update({mask.mask_id: mask for mask in masks})
-        self.commits += 1
-
-
 class Journal:
     """The open journal of one output folder; nobody else can open it meanwhile. Use as a context manager.
 
     Attributes:
         state: everything committed so far.
-        created: whether the corpus was begun by this run.
+        created: whether the corpus was begun by this run; known once the journal is open.
     """
 
     def __init__(self, out: Path, settings: CurationSettings, salt_mark: str = "") -> None:
@@ -116,15 +92,16 @@ class Journal:
         self.root = out / "journal"
         self.work = self.root / "work"
         self.state = State()
-        self.created = not (self.root / "settings.json").exists()
+        self.created = False
         self._settings = settings
         self._salt_mark = salt_mark  # see identity.Names
-        if self.created:
+        self._examples: Counter[str] | None = None  # of dropped frames, by reason
+        if not (self.root / SETTINGS_FILE).exists():
             _refuse_foreign(out)
         try:
             self.work.mkdir(parents=True, exist_ok=True)
             (out / SHARD_FOLDER).mkdir(exist_ok=True)
-            self._lock = (self.root / "lock").open("w")
+            self._lock = (self.root / LOCK_FILE).open("w")
         except OSError as error:
             raise UserError(f"cannot write to the output folder {str(out)!r}: {error.strerror}") from error
 
@@ -135,6 +112,7 @@ class Journal:
             self._lock.close()
             raise UserError(f"another curation is writing to {str(self.out)!r}: wait for it to end") from error
         try:
+            self._check_lock()
             self._check_settings()
             self.state = read_state(self.root)
             self._clean()
@@ -180,7 +158,7 @@ class Journal:
             write_shards(temporary / SHARD_FOLDER)
             _write_tables(temporary, state.files.values(), state.clips, state.drops, state.masks.values())
             gone = {(file.input, file.path) for file in state.removals[-1].files}
-            examples = [commit / DROP_EXAMPLES_FILE for commit in _commits(self.root)]
+            examples = [commit / DROP_EXAMPLES_FILE for commit in commit_folders(self.root)]
             thin_out(examples, temporary / DROP_EXAMPLES_FILE, lambda row: (row["input"], row["path"]) not in gone)
             if (self.out / CURATION_FILE).is_file():
                 shutil.copyfile(self.out / CURATION_FILE, temporary / CURATION_FILE)
@@ -190,14 +168,16 @@ class Journal:
             raise
         temporary.rename(folder)
         self.state = read_state(self.root)
+        self._examples = None
         self._finish_removal()
 
     def _finish_removal(self) -> None:
         """Put the new shards of the last removal in place and remove what it replaces; nothing if that is done."""
-        removals = [folder for folder in _commits(self.root) if (folder / REMOVALS_FILE).exists()]
+        folders = commit_folders(self.root)
+        removals = [number for number, folder in enumerate(folders) if (folder / REMOVALS_FILE).exists()]
         if not removals:
             return
-        waiting = removals[-1] / SHARD_FOLDER
+        waiting = folders[removals[-1]] / SHARD_FOLDER
         if waiting.exists():
             (self.out / CURATION_FILE).unlink(missing_ok=True)
             for shard in sorted(waiting.iterdir()):
@@ -207,13 +187,15 @@ class Journal:
                 (self.out / SHARD_FOLDER / name).unlink(missing_ok=True)
             remove_traces(self.out, self.state.removals[-1], {clip.clip_id for clip in self.state.clips})
             waiting.rmdir()
-        for folder in _commits(self.root):
-            if folder < removals[-1]:
-                self.discard(folder)
+        for folder in folders[: removals[-1]]:
+            self.discard(folder)
 
     def discard(self, folder: Path) -> None:
-        """Remove a finished unit whose files have changed since, or a commit that a later one stands for."""
-        doomed = folder.with_name(folder.name + ".tmp")  # so that half of it never looks like a whole one
+        """Remove a folder of the journal. First of all it gets a name under which it is no unit and no commit.
+
+        So half of it never looks like a whole one, also when a worker of a killed run is still about to finish it.
+        """
+        doomed = folder.with_name(f"{folder.name[:64]}.{secrets.token_hex(4)}.tmp")
         folder.rename(doomed)
         shutil.rmtree(doomed)
 
@@ -226,10 +208,11 @@ class Journal:
 
     def _write_examples(self, units: list[Path], path: Path) -> None:
         """Collect the examples of dropped frames, as long as a reason has not enough of them."""
-        held = Counter[str]()
-        for earlier in self.root.glob(f"*/{DROP_EXAMPLES_FILE}"):
-            held.update(pq.read_table(earlier, columns=["reason"])["reason"].to_pylist())
-        rows = []
+        if self._examples is None:
+            self._examples = Counter()
+            for earlier in self.root.glob(f"*/{DROP_EXAMPLES_FILE}"):
+                self._examples.update(pq.read_table(earlier, columns=["reason"])["reason"].to_pylist())
+        held, rows = self._examples, []
         for unit in units:
             staged = unit / DROP_EXAMPLES_FILE
             for row in pq.read_table(staged).to_pylist() if staged.is_file() else []:
@@ -274,9 +257,22 @@ class Journal:
             number += 1
         return done
 
+    def _check_lock(self) -> None:
+        """Raise `UserError` when the folder was taken back after the file of the lock had been opened in it."""
+        try:
+            is_there = os.path.samestat(os.fstat(self._lock.fileno()), (self.root / LOCK_FILE).stat())
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            raise UserError(
+                f"another curation has just removed {str(self.out)!r}, as it had found no usable frame: run the same "
+                "command again"
+            )
+
     def _check_settings(self) -> None:
         """Write the settings of a new corpus, or refuse to add to one that was made with others."""
-        path = self.root / "settings.json"
+        path = self.root / SETTINGS_FILE
+        self.created = not path.exists()  # asked for under the lock: another run may have begun it meanwhile
         now = json.loads(json.dumps(fixed_settings(self._settings)))  # tuples become lists, as they are on disk
         if self._salt_mark:
             now["salt"] = self._salt_mark
@@ -284,7 +280,7 @@ class Journal:
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(now, indent=1), encoding="utf-8")
             return
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = kept_settings(self.out)
         changed = [
             f"{key}={before.get(key)!r} there, {now.get(key)!r} now"
             for key in sorted(before.keys() | now.keys())
@@ -305,58 +301,18 @@ class Journal:
                 path.unlink()
         for folder in [*self.root.glob("*.tmp"), *self.work.glob("*.tmp")]:
             if folder.is_dir():
-                shutil.rmtree(folder)
+                self.discard(folder)
             else:
                 folder.unlink()
-
-
-def read_state(root: Path) -> State:
-    """Everything that the journal folder `root` has committed. A removal stands for all commits before it."""
-    state = State()
-    folders = _commits(root)
-    first = max((number for number, folder in enumerate(folders) if (folder / REMOVALS_FILE).exists()), default=0)
-    for folder in folders[first:]:
-        state.commits = int(folder.name)
-        files = [FileRecord(**row) for row in pq.read_table(folder / "files.parquet").to_pylist()]
-        clips, drops = read_clips(folder / "clips.parquet"), read_drops(folder / "drops.parquet")
-        state.add(files, clips, drops, read_masks(folder / MASKS_FILE))
-    if folders and (folders[first] / REMOVALS_FILE).exists():
-        state.removals = read_removals(folders[first] / REMOVALS_FILE)
-    return state
-
-
-def read_settings(out: Path) -> tuple[CurationSettings, str]:
-    """The settings that the corpus must keep (labels and the like as by default), and the mark of its salt.
-
-    Raises:
-        UserError: OUT is no corpus, or one with settings that this version does not know.
-    """
-    path = out / "journal" / "settings.json"
-    if not path.is_file():
-        raise UserError(f"{str(out)!r} is no corpus (no journal/settings.json): give the OUT of a training.curate run")
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    mark = facts.pop("salt", "")
-    nested = OmegaConf.create()
-    for key, value in facts.items():
-        OmegaConf.update(nested, key, value)
-    try:
-        return cast(CurationSettings, OmegaConf.to_object(OmegaConf.merge(CurationSettings, nested))), mark
-    except OmegaConfBaseException as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{str(path)!r} is of another version of this package ({first}): use that version") from error
 
 
 def _write_tables(
     folder: Path, files: Iterable[FileRecord], clips: Iterable[Clip], drops: Iterable[Drop], masks: Iterable[Mask]
 ) -> None:
-    write_rows(clips, CLIP_SCHEMA, folder / "clips.parquet")
-    write_rows(drops, DROP_SCHEMA, folder / "drops.parquet")
-    write_rows(files, FILE_SCHEMA, folder / "files.parquet")
+    write_rows(clips, CLIP_SCHEMA, folder / CLIPS_FILE)
+    write_rows(drops, DROP_SCHEMA, folder / DROPS_FILE)
+    write_rows(files, FILE_SCHEMA, folder / FILES_FILE)
     write_rows(masks, MASK_SCHEMA, folder / MASKS_FILE)
-
-
-def _commits(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if re.fullmatch(r"\d{5,}", path.name))
 
 
 def _next_clips(clips: Iterable[Clip]) -> Counter[str]:

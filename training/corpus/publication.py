@@ -15,7 +15,6 @@ from training.corpus.atomic import replacing
 from training.corpus.balance import with_weights
 from training.corpus.duplicates.seen import apply_seen
 from training.corpus.duplicates.table import read_summary
-from training.corpus.journal import State
 from training.corpus.manifest import (
     CLIP_SCHEMA,
     CURATION_FILE,
@@ -35,6 +34,7 @@ from training.corpus.rebalance import count_left_out, settle_balance
 from training.corpus.settings import CurationSettings, recorded_settings
 from training.corpus.splits import resolve_splits
 from training.corpus.staged import FileRecord
+from training.corpus.state import State
 from training.corpus.withdrawn import REMOVALS_FILE, write_removals
 from training.errors import UserError
 

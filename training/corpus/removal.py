@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 
 from training.corpus.frames import file_sha256
 from training.corpus.identity import private_folder, read_names
-from training.corpus.journal import Journal, State, read_settings, read_state
+from training.corpus.journal import Journal
 from training.corpus.manifest import CURATION_FILE, SHARD_FOLDER, Clip
 from training.corpus.publication import publish
 from training.corpus.settings import CurationSettings
 from training.corpus.shards import open_shard
 from training.corpus.staged import load_unit
+from training.corpus.state import State, read_settings, read_state
 from training.corpus.withdrawn import Removal, RemovedFile, RewrittenShard
 from training.errors import UserError
 from training.registry import unknown_name

@@ -10,6 +10,10 @@ from training.corpus.manifest import Clip, Drop, clip_of_row
 from training.corpus.masks import MASKS_FILE, Mask, read_masks
 from training.corpus.settings import CurationSettings
 from training.corpus.sources import SourceFile, Unit
+from training.errors import UserError
+
+UNIT_FILE, IMAGES_FILE = "unit.json", "frames.bin"  # in the folder of a unit
+_AGAIN = "remove that folder and run the same command again"
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,9 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class StagedFrame:
-    """A kept frame that waits in `frames.bin`, with what its row of a shard will say of it."""
+    """A kept frame that waits in `IMAGES_FILE`, with what its row of a shard will say of it."""
 
-    offset: int  # bytes in frames.bin
+    offset: int  # bytes from the beginning of that file
     length: int
     frame_index: int  # native frame number
     timestamp: float  # seconds
@@ -52,7 +56,7 @@ class StagedFrame:
 
 @dataclass(frozen=True)
 class StagedClip:
-    """A clip whose frames wait in `frames.bin`."""
+    """A clip whose frames wait in `IMAGES_FILE`."""
 
     clip: Clip
     frames: list[StagedFrame]
@@ -73,13 +77,18 @@ class StagedUnit:
 
 
 def load_unit(folder: Path) -> StagedUnit:
-    """Read back what `curate_unit` wrote, without the frames."""
-    plain = json.loads((folder / "unit.json").read_text(encoding="utf-8"))
-    clips = [
-        StagedClip(clip_of_row(item["clip"]), [StagedFrame(**frame) for frame in item["frames"]])
-        for item in plain["clips"]
-    ]
-    return StagedUnit([FileRecord(**item) for item in plain["files"]], clips, [Drop(**item) for item in plain["drops"]])
+    """Read back what `curate_unit` wrote, without the frames. Raises `UserError` when it is damaged."""
+    path = folder / UNIT_FILE
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        clips = [
+            StagedClip(clip_of_row(item["clip"]), [StagedFrame(**frame) for frame in item["frames"]])
+            for item in plain["clips"]
+        ]
+        files, drops = [FileRecord(**item) for item in plain["files"]], [Drop(**item) for item in plain["drops"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{str(path)!r} is damaged, or of another version of this package: {_AGAIN}") from error
+    return StagedUnit(files, clips, drops)
 
 
 def staged_masks(folder: Path) -> list[Mask]:
@@ -89,11 +98,15 @@ def staged_masks(folder: Path) -> list[Mask]:
 
 
 def staged_images(folder: Path, clip: StagedClip) -> Iterator[bytes]:
-    """The images of one staged clip, in order."""
-    with (folder / "frames.bin").open("rb") as spool:
+    """The images of one staged clip, in order. Raises `UserError` when they are not all there."""
+    path = folder / IMAGES_FILE
+    with path.open("rb") as spool:
         for frame in clip.frames:
             spool.seek(frame.offset)
-            yield spool.read(frame.length)
+            image = spool.read(frame.length)
+            if len(image) < frame.length:
+                raise UserError(f"{str(path)!r} is cut short: {_AGAIN}")
+            yield image
 
 
 def file_record(

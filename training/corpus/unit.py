@@ -37,7 +37,7 @@ from training.corpus.masks import MASK_SCHEMA, MASKS_FILE, Mask
 from training.corpus.overlaps import test_cases_of
 from training.corpus.settings import CurationSettings, procedure_names
 from training.corpus.sources import Unit, file_drop
-from training.corpus.staged import StagedClip, StagedFrame, StagedUnit, file_record
+from training.corpus.staged import IMAGES_FILE, UNIT_FILE, StagedClip, StagedFrame, StagedUnit, file_record
 
 WORKER_DIED = "worker_died"  # reason in drops.parquet; the files are tried again in the next run
 Advance = Callable[[int, float], None]  # told the number of frames and of source bytes just done
@@ -92,13 +92,13 @@ def curate_unit(
             staged = _failed(unit, settings, replaced, hashes, error.reason, str(error))
             advance(0, unit.size)
         else:
-            with (staging / "frames.bin").open("wb") as spool:
+            with (staging / IMAGES_FILE).open("wb") as spool:
                 encoded, verdicts, breaks = _encode(unit, stream, settings, spool.write, advance)
                 spool.flush()
                 os.fsync(spool.fileno())
             staged = _stage(unit, stream, settings, encoded, verdicts, breaks, hashes, replaced)
             dropped = _dropped(stream, encoded, verdicts)
-            examples = pick_examples(dropped, staging / "frames.bin", unit.video_id, settings.drop_examples)
+            examples = pick_examples(dropped, staging / IMAGES_FILE, unit.video_id, settings.drop_examples)
             write_rows(examples, EXAMPLE_SCHEMA, staging / DROP_EXAMPLES_FILE)
             write_rows(_masks(encoded, verdicts), MASK_SCHEMA, staging / MASKS_FILE)
     _finish(staged, staging, folder)
@@ -120,7 +120,7 @@ def _staging(folder: Path) -> Path:
 
 
 def _finish(staged: StagedUnit, staging: Path, folder: Path) -> None:
-    with replacing(staging / "unit.json") as temporary:
+    with replacing(staging / UNIT_FILE) as temporary:
         temporary.write_text(json.dumps(asdict(staged)), encoding="utf-8")
     try:
         staging.rename(folder)

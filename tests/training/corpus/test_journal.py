@@ -1,5 +1,6 @@
 """Killed at any moment: the next run ends with the same corpus, byte by byte."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from training.corpus import Corpus, publication
 from training.corpus import journal as journal_module
 from training.corpus.curation import curate
+from training.corpus.journal import Journal
+from training.corpus.removal import remove_case
 from training.corpus.work import task as task_module
 from training.errors import UserError
 
@@ -131,3 +134,82 @@ def test_a_finished_unit_whose_file_changed_is_done_anew(source, small, tmp_path
     curate([source], tmp_path / "new", small)
     assert curate([source], tmp_path / "out", small).resumed_units == 1
     assert result(tmp_path / "out") == result(tmp_path / "new")
+
+
+def test_a_corpus_that_another_run_began_meanwhile_is_not_given_other_settings(settings, tmp_path):
+    late = Journal(tmp_path / "out", settings(fps=2.0))
+    with Journal(tmp_path / "out", settings(fps=1.0)) as first:
+        assert first.created
+    with pytest.raises(UserError, match=r"other settings \(fps=1.0 there, 2.0 now\)"), late:
+        pass
+    assert json.loads((tmp_path / "out" / "journal" / "settings.json").read_text())["fps"] == 1.0
+
+
+def test_a_corpus_that_another_run_took_back_meanwhile_is_not_written(settings, tmp_path):
+    late = Journal(tmp_path / "out", settings())
+    with Journal(tmp_path / "out", settings()) as first:
+        first.remove()
+    with pytest.raises(UserError, match=r"another curation has just removed .*out', .*: run the same command"), late:
+        pass
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_worker_that_outlived_its_run_makes_no_half_unit(source, small, expected, tmp_path, monkeypatch):
+    """While the next run removes what a killed one left, a worker of that is still there and finishes its unit."""
+    with monkeypatch.context() as patch:
+        kill_at(patch, task_module, "curate_unit", 2, after=False)
+        with pytest.raises(Kill):
+            curate([source], tmp_path / "out", small)
+    work = tmp_path / "out" / "journal" / "work"
+    own = work / f"{'a' * 24}.0123abcd.tmp"
+    own.mkdir()
+    (own / "frames.bin").write_bytes(b"x")
+    remove, tried = shutil.rmtree, []
+
+    def removed_under_its_hands(folder: Path, *rest, **more) -> None:
+        if not tried:
+            tried.append(folder)
+            (Path(folder) / "frames.bin").unlink()
+            if own.exists():
+                own.rename(work / ("a" * 24))
+        remove(folder, *rest, **more)
+
+    monkeypatch.setattr(shutil, "rmtree", removed_under_its_hands)
+    curate([source], tmp_path / "out", small)
+    assert tried
+    assert result(tmp_path / "out") == expected
+    assert list(work.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["{", "[]", ""])
+def test_damaged_settings_are_named(source, small, tmp_path, content):
+    curate([source], tmp_path / "out", small)
+    (tmp_path / "out" / "journal" / "settings.json").write_text(content)
+    for act in (lambda: curate([source], tmp_path / "out", small), lambda: remove_case(tmp_path / "out", "data__v1")):
+        with pytest.raises(UserError, match=r"journal/settings.json' is damaged: restore it from a copy"):
+            act()
+
+
+@pytest.mark.parametrize("name", ["clips", "drops", "files", "masks"])
+def test_a_damaged_commit_is_named(source, small, tmp_path, name):
+    curate([source], tmp_path / "out", small)
+    table = tmp_path / "out" / "journal" / "00000" / f"{name}.parquet"
+    content = table.read_bytes()
+    for damage in (lambda: table.write_bytes(content[:-9]), table.unlink):
+        damage()
+        with pytest.raises(UserError, match=rf"journal/00000/{name}.parquet' cannot be read \(\w+\): restore it"):
+            curate([source], tmp_path / "out", small)
+
+
+@pytest.mark.parametrize("name", ["unit.json", "frames.bin"])
+def test_a_damaged_unit_is_named(source, small, tmp_path, monkeypatch, name):
+    with monkeypatch.context() as patch:
+        kill_at(patch, task_module, "curate_unit", 2, after=False)
+        with pytest.raises(Kill):
+            curate([source], tmp_path / "out", small)
+    unit = min((tmp_path / "out" / "journal" / "work").iterdir())
+    (unit / name).write_bytes((unit / name).read_bytes()[:-3])
+    with pytest.raises(UserError, match=rf"{unit.name}/{name}' is (damaged|cut short).*: remove that folder and run"):
+        curate([source], tmp_path / "out", small)
+    shutil.rmtree(unit)
+    curate([source], tmp_path / "out", small)

@@ -17,9 +17,9 @@ import pytest
 from training.corpus import Corpus
 from training.corpus.curation import curate
 from training.corpus.decoder_process import DecodingSettings
-from training.corpus.journal import read_state
 from training.corpus.manifest import read_clips, read_drops
 from training.corpus.source_manifest import read_source_manifest
+from training.corpus.state import read_state
 from training.errors import UserError
 
 Mutation = Callable[[bytes, np.random.Generator], bytes]

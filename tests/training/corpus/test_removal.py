@@ -22,9 +22,9 @@ from training.corpus.duplicates import embeddings
 from training.corpus.duplicates import table as table_module
 from training.corpus.duplicates.seen import SeenCase, read_seen, write_seen
 from training.corpus.duplicates.table import read_summary
-from training.corpus.journal import read_settings, read_state
 from training.corpus.manifest import read_clips, read_drops
 from training.corpus.removal import remove_case
+from training.corpus.state import read_settings, read_state
 from training.corpus.withdrawn import EMBEDDINGS, REPORT_FILE, SUMMARY_KEY
 from training.errors import UserError
 

@@ -17,10 +17,11 @@ from training.corpus.duplicates.neighbors import HashNeighbors, PairNeighbors
 from training.corpus.duplicates.seen import SeenCase, read_seen, write_seen
 from training.corpus.duplicates.settings import DeduplicationSettings
 from training.corpus.duplicates.table import duplicate_table, write_duplicates
-from training.corpus.journal import Journal, read_settings
+from training.corpus.journal import Journal
 from training.corpus.manifest import CURATION_FILE, MANIFEST_FILE, read_clips
 from training.corpus.publication import publish
 from training.corpus.segments import DUPLICATES_FILE
+from training.corpus.state import read_settings
 from training.errors import UserError
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from training.corpus.decoder_process import DecoderProcess
 from training.corpus.settings import LABELS, CurationSettings
 from training.corpus.sources import Unit
+from training.corpus.staged import IMAGES_FILE
 from training.corpus.unit import curate_unit, give_up_unit
 
 ATTEMPTS = 3  # workers that a unit may cost before it is given up: one may die of a neighbour's hunger for memory
@@ -36,7 +37,7 @@ class Task:
     @property
     def num_bytes(self) -> int:
         """Size on disk of the frames in the outcome, the dropped ones included."""
-        spool = self.folder / "frames.bin"
+        spool = self.folder / IMAGES_FILE
         return spool.stat().st_size if spool.exists() else 0
 
     def run(self, decoder: DecoderProcess, advance: Callable[[int, float], None]) -> None:
