@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.checkpointing import Trainer, save_checkpoint
-from training.diagnostics import AgreementMeter, format_rows
+from training.diagnostics.agreement import AgreementMeter, format_rows
 from training.distributed import any_process, mean_of_processes, sum_of_processes
 from training.errors import UserError
 from training.loader import ViewBatch

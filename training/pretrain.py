@@ -16,7 +16,7 @@ from modeling_zen import ZenImageProcessor
 from training.checkpointing import Trainer, latest_checkpoint, restore_checkpoint, step_of
 from training.config import load_config
 from training.corpus import Corpus
-from training.diagnostics import AgreementMeter
+from training.diagnostics.agreement import AgreementMeter
 from training.errors import UserError, run_entry
 from training.export import count_parameters, describe_corpus, describe_run, write_hub_folder
 from training.hooks import Hooks

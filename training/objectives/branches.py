@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.diagnostics import Agreement
+from training.diagnostics.agreement import Agreement
 from training.distributed import gather
 from training.losses.angle import angle, angle_between, best_constant_direction
 from training.losses.mse import mse

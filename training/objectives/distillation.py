@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from modeling_zen import ZenImageProcessor, ZenModel
-from training.diagnostics import AgreementMeter
+from training.diagnostics.agreement import AgreementMeter
 from training.errors import UserError
 from training.loader import ViewBatch
 from training.objectives.branches import Branch, DenseBranch, SummaryBranch

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modeling_zen import ZenImageProcessor, ZenModel
-from training.diagnostics import AgreementMeter
+from training.diagnostics.agreement import AgreementMeter
 from training.loader import ViewBatch
 from training.views import Crops
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from modeling_zen import ZenConfig, ZenImageProcessor, ZenModel
-from training.diagnostics import AgreementMeter
+from training.diagnostics.agreement import AgreementMeter
 from training.errors import UserError
 from training.loader import ViewBatch
 from training.objectives.distillation import DistillationConfig, DistillationObjective, TeacherConfig

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from training.diagnostics import Agreement, AgreementMeter, format_rows
+from training.diagnostics.agreement import Agreement, AgreementMeter, format_rows
 
 
 def test_explained_variance_is_pooled_over_batches() -> None:
