@@ -11,9 +11,11 @@ from hub_cards.citation import read_citation
 from hub_cards.corpus_facts import CorpusFacts
 from hub_cards.hub_folder import PICTURE
 from hub_cards.licences import DerivedLicence, derive
-from hub_cards.rendering import duration, markdown_environment, render
+from hub_cards.markdown import markdown_environment
 from hub_cards.results import ResultTable, by_task, cautions, comparisons, eval_results
 from hub_cards.run_records import Run, lookup, read_json
+from training.report.formats import duration
+from training.report.rendering import render
 
 TEMPLATE = "model_card.md.jinja"
 TAGS = ("surgery", "endoscopy", "laparoscopy", "medical", "distillation", "foundation-model", "zen")

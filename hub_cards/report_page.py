@@ -1,6 +1,5 @@
 """The report of a run as one HTML page that needs nothing else and runs nothing."""
 
-import base64
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,17 +11,20 @@ from evaluation.table import TableRow
 from hub_cards.corpus_facts import CorpusFacts, count_corpus, open_corpus, spread_frames
 from hub_cards.curves import agreement_charts, loss_chart, teacher_colors
 from hub_cards.hub_folder import MARKER, PICTURE, read_marker, refuse_machine_paths
+from hub_cards.markdown import TEMPLATES
 from hub_cards.model_card import environment, model_name, training_facts, weights_licence
-from hub_cards.rendering import html_environment, render
 from hub_cards.results import ResultTable, by_task, cautions, read_results, short_variant, varied_tasks, verdict
 from hub_cards.run_records import Run, lookup, read_run
 from training.corpus.corpus import Corpus
 from training.corpus.manifest import Drop
 from training.errors import UserError
+from training.report.output import refuse_other_file
+from training.report.pictures import Thumbnail, data_address
+from training.report.rendering import html_environment, render
 from training.run_folder import write_atomic
 
 TEMPLATE = "report.html.jinja"
-MADE_BY = "<!-- made by hub_cards.report -->"
+MADE_BY = "hub_cards.report"
 THUMBNAILS = 8
 THUMBNAIL_WIDTH = 400  # pixels; more than it is shown at, so that it is sharp on dense screens
 DROP_EXAMPLES = 3  # per reason
@@ -69,14 +71,6 @@ class Glance:
     rows: tuple[GlanceRow, ...]
 
 
-@dataclass(frozen=True)
-class Thumbnail:
-    """A small picture as a data address, and what it is from."""
-
-    source: str
-    caption: str
-
-
 def make_report(run_folder: Path, results_file: Path, corpus_folder: Path, hub: Path, output: Path) -> None:
     """Write the report.
 
@@ -90,7 +84,7 @@ def make_report(run_folder: Path, results_file: Path, corpus_folder: Path, hub: 
     Raises:
         UserError: something is missing, broken or does not belong together; nothing has been written then.
     """
-    _check_output(output)
+    refuse_other_file(output, MADE_BY)
     run = read_run(run_folder)
     if read_marker(hub)["weights_sha256"] != run.weights_sha256:
         raise UserError(f"--hub {str(hub)!r} holds another model than run {str(run_folder)!r}; make its card anew")
@@ -107,9 +101,10 @@ def report_page(run: Run, results: Sequence[ResultTable], corpus: Corpus, counte
     picture = hub / PICTURE
     licence = weights_licence(run, counted)
     return render(
-        html_environment(),
+        html_environment(TEMPLATES),
         TEMPLATE,
         {
+            "made_by": MADE_BY,
             "name": model_name(run),
             "facts": [*training_facts(run), ("teachers", ", ".join(teacher.name for teacher in run.teachers))],
             "glance": glance(results),
@@ -121,7 +116,7 @@ def report_page(run: Run, results: Sequence[ResultTable], corpus: Corpus, counte
             "bars": bars,
             "agreement": run.held_out(),
             "colors": teacher_colors(run),
-            "charts": [*agreement_charts(run), *loss_chart(run)],
+            "curves": [*agreement_charts(run), *loss_chart(run)],
             "corpus": counted,
             "thumbnails": thumbnails(corpus),
             "drop_examples": drop_examples(counted.drops),
@@ -180,7 +175,7 @@ def thumbnails(corpus: Corpus) -> list[Thumbnail]:
         image.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH))
         file = io.BytesIO()
         image.save(file, format="JPEG", quality=82)
-        shown.append(Thumbnail(data_address(file.getvalue(), "image/jpeg"), clip.case_id))
+        shown.append(Thumbnail(data_address(file.getvalue()), clip.case_id))
     return shown
 
 
@@ -192,23 +187,6 @@ def drop_examples(drops: Iterable[Drop]) -> list[Drop]:
     return [drop for reason in sorted(kept) for drop in kept[reason][:DROP_EXAMPLES]]
 
 
-def data_address(content: bytes, kind: str) -> str:
-    """A file as a `data:` address of the given media type."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
 def _column(row: TableRow) -> str:
     """Heading of a model: by role where there is one of it, teachers by name."""
     return row.model if row.role == "teacher" else row.role.replace("_", " ")
-
-
-def _check_output(output: Path) -> None:
-    """`UserError` unless the file is absent or an earlier report."""
-    if output.is_dir():
-        raise UserError(f"--output {str(output)!r} is a folder; name a file that ends in .html")
-    if output.exists():
-        with output.open("rb") as file:
-            if MADE_BY.encode() not in file.read(200):
-                raise UserError(
-                    f"--output {str(output)!r} exists and is no report of this command; choose another name"
-                )

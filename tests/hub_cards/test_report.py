@@ -144,7 +144,7 @@ def test_user_errors(carded):
     carded.report.write_text("<html>mine</html>")
     with pytest.raises(UserError, match=r"exists and is no report of this command"):
         main(arguments(carded))
-    with pytest.raises(UserError, match=r"is a folder; name a file that ends in .html"):
+    with pytest.raises(UserError, match=r"is a folder: name a file that ends in .html"):
         main([*arguments(carded), "--output", str(carded.corpus)])
     carded.report.unlink()
     marker = carded.output / "card.json"

@@ -14,7 +14,6 @@ from training.corpus.atomic import replacing
 from training.corpus.clip_table import as_numpy
 from training.corpus.corpus import SPLITS, Corpus
 from training.corpus.manifest import CURATION_FILE, SHARD_FOLDER
-from training.corpus.report.charts import COLORS, REST, Chart, Series, histogram
 from training.corpus.report.drops import Reason, read_examples, read_reasons, read_removed
 from training.corpus.report.facts import ClipColumns, Group, group_by_list, group_by_text, read_columns
 from training.corpus.report.pictures import (
@@ -24,11 +23,13 @@ from training.corpus.report.pictures import (
     kept_samples,
     masked_samples,
 )
-from training.corpus.report.rendering import render
 from training.errors import UserError
+from training.report.charts import COLORS, REST, Chart, Series, histogram
+from training.report.output import refuse_other_file
+from training.report.rendering import html_environment, render
 
 TEMPLATE = "report.html.jinja"
-MADE_BY = "<!-- made by training.corpus_report -->"
+MADE_BY = "training.corpus_report"
 ROWS = 40  # of a table by procedure or source; the rest is one row
 CASE_ROWS = SIZE_ROWS = 12
 _FRAME_COLUMNS = ("luma", "sharpness")
@@ -56,7 +57,7 @@ def make_report(location: str, output: Path) -> None:
     Raises:
         UserError: the corpus is missing or broken, or `output` is a folder or another file. Nothing is written then.
     """
-    _check_output(output)
+    refuse_other_file(output, MADE_BY)
     page = report_page(Corpus.open(location))
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as temporary:
@@ -75,8 +76,10 @@ def report_page(corpus: Corpus) -> str:
     masks, masked_clips = masked_samples(corpus)
     confidence = corpus.manifest.column("fov_confidence")
     return render(
+        html_environment(Path(__file__).parent),
         TEMPLATE,
         {
+            "made_by": MADE_BY,
             "name": corpus.name,
             "facts": summary(corpus, columns, sources, licences, record),
             "splits": [(split, corpus.count(split)) for split in SPLITS],
@@ -250,13 +253,3 @@ def _sizes(corpus: Corpus) -> list[Size]:
         for code, (width, height, cut_width, cut_height) in enumerate(kinds.T.tolist())
     ]
     return sorted(sizes, key=lambda size: (-size.frames, size.width, size.height))
-
-
-def _check_output(output: Path) -> None:
-    """`UserError` unless the file is absent or an earlier report."""
-    if output.is_dir():
-        raise UserError(f"output {str(output)!r} is a folder: name a file that ends in .html")
-    if output.exists():
-        with output.open("rb") as file:
-            if MADE_BY.encode() not in file.read(200):
-                raise UserError(f"output {str(output)!r} exists and is no report of this command: choose another name")

@@ -1,6 +1,5 @@
 """Small pictures of a corpus: kept frames per source, near-duplicate clusters, masks drawn over frames."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from training.corpus.clip_table import as_numpy
 from training.corpus.corpus import Corpus
 from training.corpus.drop_examples import DropExample
 from training.corpus.segments import DUPLICATES_FILE
+from training.report.pictures import Thumbnail, data_address
 
 SIDE = 180  # pixels, long side of a picture; it is shown at 130 and stays sharp on dense screens
 QUALITY = 80  # of the JPEG; about 8 kB a picture
@@ -20,14 +20,6 @@ SOURCES, PER_SOURCE = 12, 6
 CLUSTERS, PER_CLUSTER = 8, 8
 MASKS = CIRCLES = 8
 _TINT = np.array([255, 0, 200], np.float32)  # RGB of masked pixels: a color that no tissue has
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """A small picture as a data address, and what it is of."""
-
-    address: str
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -129,11 +121,6 @@ def drop_thumbnails(examples: Sequence[DropExample]) -> list[Thumbnail]:
         caption = f"{_place(example.path, example.timestamp)}{score}{hidden}"
         shown.append(Thumbnail(data_address(example.jpeg), caption))
     return shown
-
-
-def data_address(jpeg: bytes) -> str:
-    """A JPEG as a `data:` address."""
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
 
 
 def _cluster(corpus: Corpus, rows: pa.Table) -> Cluster:

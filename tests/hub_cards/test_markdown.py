@@ -1,26 +1,12 @@
-"""Names are inert, numbers read well, and what no record holds cannot be rendered."""
+"""Names are inert in Markdown, and what no record holds cannot be rendered."""
 
 import pytest
 from jinja2 import DictLoader
 from markdown_it import MarkdownIt
 
-from hub_cards.rendering import (
-    Verbatim,
-    breakable,
-    code_span,
-    count,
-    duration,
-    html_environment,
-    link,
-    markdown_environment,
-    markdown_text,
-    render,
-    score,
-    signed,
-    signed_span,
-    span,
-)
+from hub_cards.markdown import Verbatim, code_span, link, markdown_environment, markdown_text
 from training.errors import UserError
+from training.report.rendering import render
 
 GITHUB = MarkdownIt("gfm-like", {"html": True, "linkify": False})
 HOSTILE = (
@@ -72,45 +58,8 @@ def test_verbatim_text_is_not_escaped_twice():
     assert markdown_text(Verbatim("**b**")) == "**b**"
 
 
-@pytest.mark.parametrize("environment", [markdown_environment(), html_environment()])
-def test_a_missing_figure_is_an_error(environment):
-    environment.loader = DictLoader({"card": "value {{ accuracy }}", "deep": "{{ row.accuracy | score }}"})
+def test_a_missing_figure_is_an_error():
+    environment = markdown_environment()
+    environment.loader = DictLoader({"card": "value {{ accuracy }}"})
     with pytest.raises(UserError, match=r"card: 'accuracy' is undefined; every figure must come from a record"):
         render(environment, "card", {})
-    with pytest.raises(UserError, match="no attribute 'accuracy'"):
-        render(environment, "deep", {"row": {}})
-
-
-def test_html_escapes_every_value():
-    environment = html_environment()
-    environment.loader = DictLoader({"page": '<i title="{{ a }}">{{ a }}</i>'})
-    page = render(environment, "page", {"a": "\"><script>'\u202e"})
-    assert page == '<i title="&#34;&gt;&lt;script&gt;&#39;">&#34;&gt;&lt;script&gt;&#39;</i>'
-
-
-def test_names_break_where_words_end():
-    assert breakable("a_b/c-d<i>") == "a_<wbr>b/<wbr>c-<wbr>d&lt;i&gt;"
-    assert breakable("__init__.py") == "__<wbr>init__<wbr>.py"
-
-
-def test_number_formats():
-    assert score(0.5) == "0.500"
-    assert score(-0.1234) == "−0.123"
-    assert score(float("nan")) == "undefined"
-    assert signed(0.05) == "+0.050"
-    assert signed(-0.05) == "−0.050"
-    assert signed(None) == "–"
-    assert signed(-0.0001) == "0.000"
-    assert score(-0.0001) == "0.000"
-    assert span((0.1, 0.25)) == "0.100 to 0.250"
-    assert span(None) == "–"
-    assert signed_span((-0.1, 0.25)) == "−0.100 to +0.250"
-    assert count(1234567) == "1,234,567"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(3.25, "3.2 s"), (59.6, "1 min 0 s"), (75, "1 min 15 s"), (3725, "1 h 2 min"), (90000, "25 h 0 min")],
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text

@@ -1,25 +1,27 @@
-"""Histograms as inline SVG."""
+"""Histograms and line charts as inline SVG."""
 
 import io
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib
 import numpy as np
 from markupsafe import Markup, escape
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
 # Distinguishable for color-blind readers and on white paper (Okabe and Ito's palette without yellow).
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-REST = "#8a959c"
-SIZE = (4.2, 2.5)  # inches: three charts side by side at 1200 px, one on a phone
+REST = "#8a959c"  # of everything that has no color of its own
+ALONE = "#444444"  # of the only line of a chart
 BINS = 40
+# Inches: three charts side by side at 1200 px, one on a phone.
+_HISTOGRAM_SIZE = (4.2, 2.5)
+_LINES_SIZE = (4.2, 2.7)
 _INK = "#4a5560"
-# Text stays text, so that it takes the page's font; the salt makes identifiers, and so the file, reproducible.
-_STYLE: dict[str, Any] = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,16 @@ class Series:
     color: str
     values: np.ndarray
     weights: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart: steps, values (NaN leaves a gap) and its color."""
+
+    label: str
+    color: str
+    steps: Sequence[int]
+    values: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -60,10 +72,8 @@ def histogram(
     ]
     edges = _edges(np.concatenate([*values, [] if mark is None else [mark]]), logarithmic=logarithmic)
     values = [np.clip(own, edges[0], edges[-1]) for own in values]
-    style: dict[str, Any] = {**_STYLE, "svg.hashsalt": title}
-    with matplotlib.rc_context(style):  # type: ignore[arg-type]
-        figure = Figure(figsize=SIZE, layout="constrained")
-        axes = figure.add_subplot()
+
+    def plot(axes: Axes) -> None:
         base = np.zeros(len(edges) - 1)
         for each, own, weight in zip(series, values, weights, strict=True):
             counts = np.histogram(own, edges, weights=weight)[0]
@@ -78,9 +88,32 @@ def histogram(
             axes.xaxis.set_minor_locator(NullLocator())
         else:
             axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.set_xlabel(axis, color=_INK)
-        _tidy(axes)
-        return Chart(title, _inline(figure, title))
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+    return _draw(title, axis, _HISTOGRAM_SIZE, plot)
+
+
+def line_chart(title: str, axis: str, lines: Sequence[Line], *, mark: float | None = None) -> Chart:
+    """Steps against values.
+
+    Args:
+        title: of the chart.
+        axis: what the steps are.
+        lines: each ends in a dot.
+        mark: a value to mark with a dashed horizontal line.
+    """
+
+    def plot(axes: Axes) -> None:
+        if mark is not None:
+            axes.axhline(mark, color=_INK, linewidth=0.9, linestyle=(0, (3, 3)))
+        for line in lines:
+            axes.plot(line.steps, line.values, color=line.color, linewidth=1.8, solid_capstyle="round")
+            # A single point has no line; the end point also carries the eye to the final value.
+            if line.steps and math.isfinite(line.values[-1]):
+                axes.plot(line.steps[-1:], line.values[-1:], color=line.color, marker="o", markersize=4)
+
+    return _draw(title, axis, _LINES_SIZE, plot)
 
 
 def _edges(values: np.ndarray, *, logarithmic: bool) -> np.ndarray:
@@ -95,15 +128,23 @@ def _edges(values: np.ndarray, *, logarithmic: bool) -> np.ndarray:
     return np.linspace(low, high, BINS + 1)
 
 
-def _tidy(axes: Any) -> None:
-    axes.tick_params(colors=_INK, length=0)
-    axes.grid(axis="y", color="#e3e7ea", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.set_ylim(bottom=0)
-    axes.margins(x=0.02)
-    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    for side in axes.spines.values():
-        side.set_visible(False)
+def _draw(title: str, axis: str, size: tuple[float, float], plot: Callable[[Axes], None]) -> Chart:
+    """The chart that `plot` fills, in the one style of all: horizontal grid lines, no frame."""
+    # Text stays text, so that it takes the page's font; the salt makes identifiers, and so the file, reproducible.
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif", "font.size": 9}
+    ):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.add_subplot()
+        plot(axes)
+        axes.set_xlabel(axis, color=_INK)
+        axes.tick_params(colors=_INK, length=0)
+        axes.grid(axis="y", color="#e3e7ea", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.margins(x=0.02)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        return Chart(title, _inline(figure, title))
 
 
 def _inline(figure: Figure, title: str) -> Markup:

@@ -1,0 +1,1 @@
+"""What the HTML pages of this project share: layout, style sheet, number formats, charts and pictures."""
