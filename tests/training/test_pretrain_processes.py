@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 
 SAME = (
     "student.size=nano", "student.image_size=32", "distillation.head_width=16", "distillation.calibration_frames=32",
     "data.held_out_frames=4", "max_steps=6", "log.every=1", "log.eval_every=3", "log.save_every=2",
 )  # fmt: skip
+
+CONFIGS = Path(__file__).parents[2] / "training" / "accelerate"
 
 
 def launch(corpus: Path, teachers: dict[str, Path], out: Path, processes: int, *more: str) -> subprocess.Popen[str]:
@@ -25,8 +28,9 @@ def launch(corpus: Path, teachers: dict[str, Path], out: Path, processes: int, *
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(port)]
-    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "training.pretrain", *words]
+    config = CONFIGS / ("two_cpu.yaml" if processes == 2 else "one_cpu.yaml")
+    launcher = ["-m", "accelerate.commands.launch", "--config_file", str(config), "--main_process_port", str(port)]
+    command = [sys.executable, *launcher, "-m", "training.pretrain", *words]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -79,3 +83,11 @@ def test_a_stopped_run_of_two_goes_on_bit_equal(
     finish(launch(tiny_corpus, tiny_teachers, out, 2, "batch_size=2"))
     mine, other = (load_file(folder / "hub" / "model.safetensors") for folder in (out, two))
     assert all(torch.equal(value, other[name]) for name, value in mine.items())
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_launch_config_is_one_that_accelerate_reads(path: Path) -> None:
+    config = load_config_from_file(str(path))
+    assert config.num_processes >= config.num_machines >= 1
+    command = "accelerate launch --config_file training/accelerate/" + path.name
+    assert command in path.read_text()
