@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from training.corpus.manifest import Drop
 from training.corpus.settings import CurationSettings
-from training.corpus.sources import SourceFile, Unit
+from training.corpus.sources import SourceFile, Unit, beside
 from training.errors import UserError
 
 SALT_FILE = "salt"
@@ -43,7 +43,7 @@ class NameRow:
 
 def private_folder(out: Path, settings: CurationSettings) -> Path:
     """Where salt and true names of the corpus `out` are. Raises `UserError` when that is inside the corpus."""
-    folder = Path(settings.private) if settings.private else out.with_name(out.name + ".private")
+    folder = Path(settings.private) if settings.private else beside(out, ".private")
     here, there = folder.resolve(), out.resolve()
     if here == there or there in here.parents:
         raise UserError(f"setting private={str(folder)!r} lies inside the corpus: what is private must stay outside")

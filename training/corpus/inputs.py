@@ -10,7 +10,7 @@ from training.corpus.identity import private_folder
 from training.corpus.remote import Known, fetch_files
 from training.corpus.settings import CurationSettings
 from training.corpus.source_manifest import is_source_manifest, read_source_manifest
-from training.corpus.sources import Scan, check_places, scan
+from training.corpus.sources import Scan, beside, check_places, scan
 from training.errors import UserError
 
 
@@ -41,10 +41,10 @@ class Inputs:
         Args:
             known: what is not on this machine and true here is not fetched again.
         """
+        shutil.rmtree(self.staging, ignore_errors=True)  # of a killed run
         yield self.found
         if not (self.found.remote or self.datasets):
             return
-        shutil.rmtree(self.staging, ignore_errors=True)  # of a killed run
         self.staging.mkdir(mode=0o700)
         try:
             yield from fetch_files(self.found.remote, known, self.staging)
@@ -52,6 +52,11 @@ class Inputs:
                 yield from dataset.scans(known, self.staging)
         finally:
             shutil.rmtree(self.staging)
+
+
+def staging_folder(out: Path) -> Path:
+    """Where a run into the corpus `out` holds what it fetches, until that is curated."""
+    return beside(out, ".fetched")
 
 
 def open_inputs(words: Sequence[Path | str], out: Path, settings: CurationSettings) -> Inputs:
@@ -68,7 +73,7 @@ def open_inputs(words: Sequence[Path | str], out: Path, settings: CurationSettin
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"two inputs are called {name!r}, where one is a manifest or dataset: rename one of them")
-    staging = out.with_name(out.name + ".fetched")
+    staging = staging_folder(out)
     outputs = [out, staging, private_folder(out, settings)] if settings.deidentify else [out, staging]
     found = scan([place for place in places if place not in manifests], *outputs)
     root = Path(settings.root) if settings.root else None

@@ -33,12 +33,14 @@ from training.corpus.manifest import (
     CURATION_FILE,
     DROP_SCHEMA,
     DROPS_FILE,
+    MANIFEST_FILE,
     SHARD_FOLDER,
     Clip,
     Drop,
     write_rows,
 )
 from training.corpus.masks import MASK_SCHEMA, MASKS_FILE, Mask
+from training.corpus.segments import DUPLICATES_FILE
 from training.corpus.settings import CurationSettings, fixed_settings
 from training.corpus.shards import open_shard, shard_name, shard_number
 from training.corpus.staged import FileRecord, load_unit, staged_images, staged_masks
@@ -51,10 +53,19 @@ from training.corpus.state import (
     kept_settings,
     read_state,
 )
-from training.corpus.withdrawn import REMOVALS_FILE, remove_traces, thin_out, write_removals
+from training.corpus.withdrawn import (
+    EMBEDDINGS,
+    REMOVALS_FILE,
+    REPORT_FILE,
+    remove_traces,
+    thin_out,
+    write_removals,
+)
 from training.errors import UserError
 
 LOCK_FILE = "lock"  # in the journal
+# Beside the shards, whoever writes them.
+TABLES = (MANIFEST_FILE, MASKS_FILE, DROPS_FILE, DUPLICATES_FILE, CURATION_FILE, REMOVALS_FILE, REPORT_FILE)
 FILE_SCHEMA = pa.schema(
     [
         ("input", pa.string()),
@@ -293,17 +304,20 @@ class Journal:
             )
 
     def _clean(self) -> None:
-        """Remove what a kill left behind: uncommitted shards and half-written folders; end an interrupted removal."""
+        """Remove what a kill left: uncommitted shards, half-written folders and files; end an interrupted removal."""
         self._finish_removal()
         known = {clip.shard for clip in self.state.clips}
         for path in (self.out / SHARD_FOLDER).iterdir():
             if re.fullmatch(r"shard-\d+\.parquet(\.tmp)?", path.name) and path.name not in known:
                 path.unlink()
-        for folder in [*self.root.glob("*.tmp"), *self.work.glob("*.tmp")]:
-            if folder.is_dir():
-                self.discard(folder)
+        half = [path for path in self.out.glob("*.tmp") if path.name.removesuffix(".tmp") in TABLES]
+        for pattern in ("*.tmp", "*/*.tmp", f"{EMBEDDINGS}/*/*.tmp"):
+            half += self.root.glob(pattern)
+        for path in half:
+            if path.is_dir():
+                self.discard(path)
             else:
-                folder.unlink()
+                path.unlink(missing_ok=True)  # its folder may have been one
 
 
 def _write_tables(

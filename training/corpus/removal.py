@@ -6,6 +6,7 @@ killed after it, the same command, or any curation into the corpus, brings the r
 
 import errno
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from training.corpus.frames import file_sha256
 from training.corpus.identity import private_folder, read_names
+from training.corpus.inputs import staging_folder
 from training.corpus.journal import Journal
 from training.corpus.manifest import CURATION_FILE, SHARD_FOLDER, Clip
 from training.corpus.publication import publish
@@ -61,6 +63,7 @@ def remove_case(out: Path, case: str, *, private: str = "", dry_run: bool = Fals
         with Journal(out, settings, mark) as journal:
             case_id = _find(journal.state, case, out, private)
             _discard_work(journal, case_id)
+            shutil.rmtree(staging_folder(out), ignore_errors=True)  # of a killed run: it may hold the case's videos
             earlier = _earlier(journal.state, case_id)
             alike = _alike(journal.state, case_id)
             if earlier is None:

@@ -124,6 +124,18 @@ def check_places(inputs: Sequence[Path], out: Path) -> list[Path]:
     return resolved
 
 
+def beside(out: Path, suffix: str) -> Path:
+    """The folder beside an output folder that is called like it and ends in `suffix`, also for "." and "..".
+
+    Raises:
+        UserError: OUT is the root of the file system, which has no name.
+    """
+    named = out.resolve() if out.name in ("", "..") else out
+    if not named.name:
+        raise UserError(f"output {str(out)!r} has no name: give a folder that is new, empty, or a corpus")
+    return named.with_name(named.name + suffix)
+
+
 def scan(inputs: Sequence[Path], *outputs: Path) -> Scan:
     """List the files of the inputs (see `check_places`), sorted by name. `outputs` are passed over."""
     found = Scan()

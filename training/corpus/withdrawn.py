@@ -14,6 +14,7 @@ from training.corpus.duplicates.seen import SEEN_FILE
 from training.corpus.frames import file_sha256
 from training.corpus.segments import DUPLICATES_FILE
 from training.corpus.sources import SourceFile, Unit
+from training.errors import UserError
 
 REMOVALS_FILE = "removals.json"
 REMOVED = "removed"  # reason in drops.parquet
@@ -109,6 +110,9 @@ def remove_traces(out: Path, removal: Removal, clips: Collection[str]) -> None:
         out: folder of the corpus.
         removal: the record.
         clips: ids of the clips that remain.
+
+    Raises:
+        UserError: a table that may name the case cannot be read.
     """
     _remove_from_duplicates(out, removal.case_id)
     seen = out / "journal" / SEEN_FILE
@@ -128,7 +132,7 @@ def _remove_from_duplicates(out: Path, case_id: str) -> None:
     path = out / DUPLICATES_FILE
     if not path.is_file():
         return
-    table = pq.read_table(path)
+    table = _read_table(path)
     table = table.filter(pc.not_equal(table["case_id"], case_id))
     clusters = table["cluster"].to_pylist()
     chosen = table["representative"].to_pylist()
@@ -158,9 +162,19 @@ def _remove_from_duplicates(out: Path, case_id: str) -> None:
 
 def thin_out(paths: Iterable[Path], target: Path, keep: Callable[[dict[str, object]], bool]) -> None:
     """Write the rows of some tables of one schema that `keep` is true for as one table; nothing if there is none."""
-    tables = [pq.read_table(path) for path in paths if path.is_file()]
+    tables = [_read_table(path) for path in paths if path.is_file()]
     if not tables:
         return
     rows = [row for table in tables for row in table.to_pylist() if keep(row)]
     with replacing(target) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=tables[-1].schema), temporary)
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(
+            f"{str(path)!r} cannot be read ({type(error).__name__}), and may name a removed case: restore it from a "
+            "copy or remove it, then run the same command again"
+        ) from error

@@ -176,6 +176,17 @@ def test_private_folder_inside_the_corpus_is_refused(hospital, tmp_path, setting
     assert not out.exists()
 
 
+def test_the_output_folder_may_be_the_one_that_one_stands_in(hospital, tmp_path, settings, monkeypatch):
+    (tmp_path / "corpus").mkdir()
+    monkeypatch.chdir(tmp_path / "corpus")
+    curate([hospital], Path(), settings(deidentify=True))
+    assert {path.name for path in tmp_path.iterdir()} == {hospital.name, "corpus", "corpus.private"}
+    monkeypatch.chdir(tmp_path / "corpus" / "journal")
+    assert curate([hospital], Path(".."), settings(deidentify=True)).nothing_new
+    with pytest.raises(UserError, match=r"output '/' has no name: give a folder that is new, empty, or a corpus"):
+        private_folder(Path("/"), settings(deidentify=True))
+
+
 def test_mistake_leaves_no_salt(tmp_path, settings):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "other.txt").write_text("x")

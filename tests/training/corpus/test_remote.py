@@ -56,6 +56,13 @@ def test_fetched_once_curated_and_removed(site, tmp_path, settings):
     assert read_clips(out / "manifest.parquet") == clips
 
 
+def test_what_a_killed_run_had_fetched_goes_with_the_next_run_whatever_its_inputs(site, tmp_path, settings):
+    (tmp_path / "out.fetched" / "tmp1").mkdir(parents=True)
+    (tmp_path / "out.fetched" / "tmp1" / "file.mp4").write_bytes(b"of a patient")
+    curate([tmp_path / "site"], tmp_path / "out", settings())
+    assert {path.name for path in tmp_path.iterdir()} == {"site", "out"}
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [

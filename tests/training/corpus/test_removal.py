@@ -268,6 +268,44 @@ def test_what_other_commands_derived_from_the_case_goes_too(out):
     assert not (out / REPORT_FILE).exists()
 
 
+def test_what_killed_runs_have_left_of_the_case_goes_too(out):
+    """Half-written tables and embeddings, and the videos that a run had fetched when it was killed."""
+    (out / "journal" / EMBEDDINGS / "model").mkdir(parents=True)
+    (out / "journal" / "evaluation").mkdir()
+    left = [
+        out / "journal" / EMBEDDINGS / "model" / "shard-00000-0123456789abcdef.npy.tmp",
+        out / "journal" / "evaluation" / "x.parquet.tmp",
+        out / "journal" / "seen_cases.parquet.tmp",
+        *(out / f"{name}.tmp" for name in ("duplicates.parquet", "curation.json", "removals.json", REPORT_FILE)),
+    ]
+    for path in left:
+        path.write_bytes(b"data__v1")
+    own = out / "notes.tmp"
+    own.write_text("not ours")
+    fetched = out.with_name(out.name + ".fetched") / "tmp1"
+    fetched.mkdir(parents=True)
+    (fetched / "0.mp4").write_bytes(b"data__v1")
+    remove_case(out, "data__v1")
+    assert not any(path.exists() for path in left)
+    assert own.exists()
+    assert not fetched.parent.exists()
+
+
+@pytest.mark.parametrize("name", ["duplicates.parquet", "journal/seen_cases.parquet"])
+def test_a_broken_table_that_may_name_the_case_is_named(out, stills, name):
+    (out / name).write_bytes(b"broken")
+    for act in (lambda: remove_case(out, "data__v1"), lambda: curate([stills], out, small_settings())):
+        with pytest.raises(
+            UserError, match=rf"{name}' cannot be read \(ArrowInvalid\), and may name a removed case: restore it from"
+        ):
+            act()
+        with pytest.raises(UserError, match=r"has no curation.json"):
+            Corpus.open(out)
+    (out / name).unlink()
+    remove_case(out, "data__v1")
+    assert "data__v1" not in {clip.case_id for clip in read_clips(out / "manifest.parquet")}
+
+
 def test_names_that_are_written_twice_are_the_same():
     assert EMBEDDINGS == embeddings.FOLDER
     assert SUMMARY_KEY == table_module._SUMMARY
