@@ -2,8 +2,9 @@
 
 import signal
 import time
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save_file
@@ -17,6 +18,8 @@ from training.errors import UserError
 from training.loader import ViewBatch
 from training.run_folder import RunFolder, write_json
 from training.settings import PretrainConfig
+
+T = TypeVar("T")
 
 MAX_OVERFLOWS = 30  # fp16 steps in a row; the scaler halves its scale each time, from 65536 to below 1e-4
 
@@ -45,6 +48,7 @@ class Hooks:
         """Start clocks, trackers and the progress bar at `step`; `seconds` were spent before by the same run."""
         self._first_step, self._seconds_before = step, seconds
         self._started = self._window_started = time.perf_counter()
+        self._waited = 0.0
         self._window_step = step
         self.accelerator.init_trackers("tensorboard")
         self.run.rewind_log(step if step else -1)
@@ -55,6 +59,16 @@ class Hooks:
         )
         if step == 0:
             self._measure(step)
+
+    def timed(self, steps: Iterator[T]) -> Iterator[T]:
+        """The same steps; the time in which the loop waits for their data is counted."""
+        while True:
+            started = time.perf_counter()
+            step = next(steps, None)
+            self._waited += time.perf_counter() - started
+            if step is None:
+                return
+            yield step
 
     @property
     def seconds(self) -> float:
@@ -137,10 +151,12 @@ class Hooks:
             "lr": self.optimizer.param_groups[0]["lr"],
             "grad_norm": float(torch.stack(self._norms).mean()),
             "frames_per_second": frames / (now - self._window_started),
+            "waiting_for_data": self._waited / (now - self._window_started),
         }
+        self._waited = 0.0
         self._losses, self._norms, self._window_started, self._window_step = [], [], now, step
         self._write(step, "train", self.meter.rows(sum_of_processes), [row])
-        speed = f"{row['frames_per_second']:.1f} frames/s"
+        speed = f"{row['frames_per_second']:.1f} frames/s, {row['waiting_for_data']:.0%} waiting for data"
         self._bar.set_postfix_str(f"loss {row['loss_total']:.3f}, {speed}")
 
     @torch.no_grad()

@@ -62,7 +62,7 @@ def main() -> None:
         accelerator.print(f"resuming at step {first_step}")
     hooks = Hooks(config, run, trainer, held_out)
     hooks.begin(first_step, seconds)
-    for step, parts in step_batches(config, accelerator, objective, views, first_step):
+    for step, parts in hooks.timed(step_batches(config, accelerator, objective, views, first_step)):
         rate = learning_rate(step, config.optimizer, config.schedule_steps, config.frames_per_step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
