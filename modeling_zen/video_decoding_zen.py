@@ -45,7 +45,7 @@ class _DecordReader(VideoReader):
         except RefusedError:
             raise
         except Exception as error:  # decord's errors have no common base
-            raise RefusedError(reason_of(error)) from error
+            raise RefusedError(reason_of(error, source)) from error
         if len(shape) != 3 or shape[2] != 3:  # decord turns rotated videos into noise of four channels
             raise RefusedError("decord cannot read rotated videos")
         _refuse_misread(self.backend, source)
@@ -116,7 +116,7 @@ class _TorchCodecReader(VideoReader):
                 raise RefusedError("the video has no frames")
             first = self._video.get_frame_at(0)
         except (RuntimeError, ValueError, IndexError) as error:
-            raise RefusedError(reason_of(error)) from error
+            raise RefusedError(reason_of(error, source)) from error
         _refuse_misread(self.backend, source)
         self._start = float(first.pts_seconds)
         if metadata.begin_stream_seconds < self._start - 1e-6:  # it counts frames that cannot be decoded

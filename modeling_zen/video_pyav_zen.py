@@ -45,7 +45,7 @@ class PyAVReader(VideoReader):
         try:
             self._open(is_first=True)
         except self._av.FFmpegError as error:
-            raise RefusedError(reason_of(error)) from error
+            raise RefusedError(reason_of(error, source)) from error
         if self._ahead is None:
             raise RefusedError("the video has no frames")
         self._first_pts = self._ahead.pts

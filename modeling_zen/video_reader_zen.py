@@ -163,7 +163,7 @@ class RefusedError(Exception):
 
 def damaged(reader: VideoReader, number: int, error: Exception) -> ValueError:
     """The error for a frame that cannot be decoded."""
-    reason = f"{reader.backend} cannot decode frame {number} ({reason_of(error)})"
+    reason = f"{reader.backend} cannot decode frame {number} ({reason_of(error, reader.source)})"
     return ValueError(f"video {reader.source!r} is damaged: {reason}")
 
 
@@ -173,15 +173,25 @@ def stated_rate(stated: Any) -> float:
     return rate if 0 < rate < math.inf else 25.0
 
 
-def reason_of(error: Exception) -> str:
-    """The sentence in a decoder's message: no stack, no source location, no time of day, no path."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def reason_of(error: Exception, source: str) -> str:
+    """The sentence in a decoder's message: no stack, no source location, no time of day, no path.
+
+    Args:
+        error: What the decoder raised.
+        source: Path or URL that it read.
+    """
+    text = str(error)
+    if not source.isalnum():  # such a name might be a word of the message, and the patterns below find it
+        # First of all, because a name may hold commas, quotes and line breaks like the message around it.
+        for name in (repr(source), source, repr(source)[1:-1]):
+            text = text.replace(name, "the file")
+    text = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     if "cannot find video stream" in text:
         return "the file has no video stream"
     text = re.sub(r"^\[\d\d:\d\d:\d\d\]\s*|/\S+\.(?:cc|h|cpp):\d+:\s*|\[Errno -?\d+\]\s*", "", text)
     text = re.sub(r"^\[[^\]]*\]\s*|^\w+, /\S+\.cpp:\d+, ", "", text)
     text = re.sub(r"(Error reading|ERROR opening:?) .*?(\.\.\.|,|$)", r"\1 the file", text)
-    return re.sub(r":?\s*'[^']*'$", "", text).split(". ")[0].strip().rstrip(".")[:200]
+    return re.sub(r":?\s*'[^']*'$|:\s*the file$", "", text).split(". ")[0].strip().rstrip(".")[:200]
 
 
 __all__ = [

@@ -343,6 +343,27 @@ def test_sources_that_are_no_video(tmp_path: Path) -> None:
         open_video(tmp_path / "header.y4m")
 
 
+@pytest.mark.parametrize("name", ['Ann\'s, "op".mp4', 'Ann\'s "op".mkv', "Ann, op.mp4", "Ann\nop.mp4", "Ann\\op.avi"])
+def test_reasons_do_not_repeat_the_name_of_the_file(tmp_path: Path, name: str) -> None:
+    """A corpus under hashed names quotes them."""
+    path = tmp_path / name
+    path.write_bytes(b"\x1aE\xdf\xa3 no video at all" if name.endswith("mkv") else b"no video at all")
+    with pytest.raises(ValueError, match="cannot be read") as caught:
+        open_video(path)
+    reasons = str(caught.value).replace(f"video {str(path)!r} ", "")
+    assert "Ann" not in reasons
+    assert "op" not in reasons
+    assert "decord: Error reading the file" in reasons
+    assert "pyav: Invalid data found when processing input" in reasons
+
+
+def test_a_name_that_is_a_word_leaves_the_reasons_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").write_bytes(b"no video at all")
+    with pytest.raises(ValueError, match=r"pyav: Invalid data found when processing input\)?"):
+        open_video("data")
+
+
 def test_truncated_files(folder: Path, truth: torch.Tensor) -> None:
     """Its header in front, a cut file opens: what is there comes out, then one sentence; nothing ends quietly."""
     whole = write_video(folder / "front.mp4", options={"movflags": "faststart"}).read_bytes()

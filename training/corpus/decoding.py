@@ -95,7 +95,7 @@ def open_video(path: Path, reader: str, threads: int, deinterlace: str) -> "Vide
         if deinterlace == "auto" and video.is_interlaced:
             video.close()
             video = importlib.import_module("training.corpus.deinterlacing").DeinterlacingReader(str(path), threads)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, reader_file("video_reader_zen").RefusedError) as error:
         raise DecodeError(without_path(error, path)) from error
     return video
 

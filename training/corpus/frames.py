@@ -220,7 +220,8 @@ def read_still(path: Path) -> np.ndarray | Missing:
     except PermissionError as error:
         return Missing("unreadable", error.strerror or str(error))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        text = str(error).replace(str(path), "the file").splitlines()
+        reason = getattr(error, "strerror", None) or str(error)  # the system's own reason, without the name
+        text = reason.replace(str(path), "the file").splitlines()
         return Missing("undecodable", f"pillow: {text[0][:200] if text else 'broken image'}")
 
 

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from training.corpus import deinterlacing
 from training.corpus.decoding import (
     DecodeError,
     VideoFacts,
@@ -157,6 +158,19 @@ def test_interlaced_video_becomes_whole_pictures(tmp_path):
         assert abs(bright[0] - starts[number]) <= 4  # of this frame, not of the one before or after
     interlaced_video(tmp_path / "b.mkv", 7, fields=False)
     assert not facts_of(open_video(tmp_path / "b.mkv", "auto", 1, "auto")).deinterlaced
+
+
+def test_interlaced_video_that_is_gone_when_it_is_opened_again(tmp_path, monkeypatch):
+    interlaced_video(tmp_path / "a.mkv", 7, fields=True)
+    real = deinterlacing.DeinterlacingReader.__init__
+
+    def late(self, source, threads):
+        (tmp_path / "a.mkv").unlink()
+        real(self, source, threads)
+
+    monkeypatch.setattr(deinterlacing.DeinterlacingReader, "__init__", late)
+    with pytest.raises(DecodeError, match=r"^No such file or directory$"):
+        open_video(tmp_path / "a.mkv", "auto", 1, "auto")
 
 
 def test_a_container_that_promises_more_than_it_holds():

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from evaluation.overlap import count_overlap
 from training import corpus_names
-from training.corpus import Corpus
+from training.corpus import Corpus, unit
 from training.corpus.curation import curate
 from training.corpus.identity import open_names, private_folder, read_names
 from training.corpus.manifest import read_clips, read_drops
@@ -95,6 +96,51 @@ def test_no_name_in_any_byte_and_the_way_back(hospital, tmp_path, settings):
     stills = next(clip for clip in clips if rows[clip.path].true_path.startswith("stills/"))
     assert (stills.t_start, stills.num_frames) == (0.0, 3)
     assert rows[stills.path].first_number == NUMBER
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{PATIENT}, Anna",
+        f'Anna\'s "{PATIENT}"',
+        f"Anna\n{PATIENT}",
+        f"Anna\\{PATIENT}",
+        f"Anna {PATIENT}" + "x" * 200,
+        os.fsdecode(f"Anna {PATIENT}".encode() + b"\xff"),
+    ],
+)
+def test_details_of_broken_files_do_not_tell_their_names(tmp_path, settings, video_bytes, name):
+    """Decoders quote names in their messages, escaped, cut and in other ways."""
+    root = tmp_path / "data" / f"of {name[:40]}"
+    root.mkdir(parents=True)
+    (root / f"{name}.mp4").write_text("x")
+    (root / f"{name}.mkv").write_bytes(b"\x1aE\xdf\xa3" + b"x" * 100)
+    (root / f"{name}.ts").write_bytes(b"G" + bytes(600))
+    (root / f"{name}.png").write_text("x")
+    (root / f"{name}.webp").write_bytes(b"RIFF\x10\0\0\0WEBPVP8 ")
+    (root / f"{name}.mov").write_bytes(video_bytes[:1500] + bytes(500) + video_bytes[2000:])
+    curate([tmp_path / "data"], tmp_path / "out", settings(deidentify=True))
+    content = all_bytes(tmp_path / "out")
+    for secret in (PATIENT, "Anna", str(tmp_path)):
+        assert secret.encode() not in content, secret
+    assert len(read_drops(tmp_path / "out" / "drops.parquet")) == 6
+
+
+def test_a_still_that_is_gone_when_its_turn_comes_is_not_named(tmp_path, settings, scene, write_still, monkeypatch):
+    path = tmp_path / "data" / f'Anna\'s "{PATIENT}"_1.png'
+    for number in range(2):
+        write_still(path.with_stem(f"{path.stem[:-1]}{number}"), scene(number))
+    real = unit._hashes
+
+    def vanishing(one):
+        found = real(one)
+        path.unlink()
+        return found
+
+    monkeypatch.setattr(unit, "_hashes", vanishing)
+    curate([tmp_path / "data"], tmp_path / "out", settings(deidentify=True))
+    (drop,) = read_drops(tmp_path / "out" / "drops.parquet")
+    assert drop.detail == "pillow: No such file or directory"
 
 
 def test_ids_are_the_salted_hash(hospital, tmp_path, settings):
