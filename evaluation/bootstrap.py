@@ -1,12 +1,10 @@
-"""Intervals by resampling cases: frames of one surgery are not independent, so surgeries are what is drawn."""
+"""Intervals of a metric by resampling cases, also of the difference of two backbones on the same cases."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
-RESAMPLES = 1000
-LEVEL = 0.95
+from training.bootstrap import draw_counts, percentiles
 
 
 class Prediction(Protocol):
@@ -31,15 +29,9 @@ def per_case(prediction: Prediction) -> dict[str, float | None]:
     return {case: None if np.isnan(v) else float(v) for case, v in zip(prediction.cases, values, strict=True)}
 
 
-def draw_cases(count: int, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """How often each of `count` cases is drawn in each resample (with replacement): int64 (resamples, count)."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(count, np.full(count, 1 / count), size=resamples)
-
-
 def interval(prediction: Prediction, seed: int) -> tuple[float, float] | None:
     """Percentile interval (95 %) of the metric over resampled cases; None with fewer than two cases."""
-    return _percentiles(_resampled(prediction, seed))
+    return percentiles(_resampled(prediction, seed))
 
 
 def paired_interval(first: Prediction, second: Prediction, seed: int) -> tuple[float, float] | None:
@@ -50,19 +42,10 @@ def paired_interval(first: Prediction, second: Prediction, seed: int) -> tuple[f
     """
     if first.cases != second.cases:
         raise ValueError(f"paired predictions are for different cases: {first.cases} and {second.cases}")
-    return _percentiles(_resampled(first, seed) - _resampled(second, seed))
+    return percentiles(_resampled(first, seed) - _resampled(second, seed))
 
 
 def _resampled(prediction: Prediction, seed: int) -> np.ndarray:
     if len(prediction.cases) < 2:
         return np.empty(0)
-    return prediction.values(draw_cases(len(prediction.cases), seed))
-
-
-def _percentiles(values: Sequence[float] | np.ndarray) -> tuple[float, float] | None:
-    """A resample in which the metric is undefined (no case with positives was drawn) is left out."""
-    defined = np.asarray(values)[~np.isnan(values)]
-    if not len(defined):
-        return None
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    return prediction.values(draw_counts(len(prediction.cases), seed))

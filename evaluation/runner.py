@@ -13,7 +13,7 @@ from accelerate import PartialState
 
 from evaluation.backbones import Backbone, ColorHistogram, Identity, Role, TeacherBackbone, load_zen, random_init
 from evaluation.backbones.backbone import sha256_of_json
-from evaluation.bootstrap import RESAMPLES, interval, paired_interval, per_case, point
+from evaluation.bootstrap import interval, paired_interval, per_case, point
 from evaluation.features import FeatureStore, extract_features
 from evaluation.frames import RESAMPLING
 from evaluation.overlap import count_overlap, other_corpus
@@ -21,6 +21,7 @@ from evaluation.protocols import PROTOCOLS, Chosen
 from evaluation.records import Floors, Paired, ResultRecord, Split, append_records, read_records
 from evaluation.tasks import TASKS, LoadedTask, Sources, Task, Variant
 from evaluation.tasks.task import DetailedPrediction
+from training.bootstrap import RESAMPLES
 from training.corpus import Corpus
 from training.errors import UserError
 from training.registry import unknown_name

@@ -12,6 +12,7 @@ from evaluation.metrics.mean_iou import mean_iou
 from evaluation.protocols.folds import case_folds
 from evaluation.protocols.logistic import fit_logistic, log_grid
 from evaluation.protocols.selection import Chosen, choose
+from training.diagnostics.standardizer import Standardizer
 
 LABEL_PENALTIES = log_grid(100.0, 0.0001, 7)  # of ||W||² / 2 beside the mean loss per frame, standardised features
 CELL_PENALTIES = log_grid(0.1, 0.0001, 4)  # the same for cells; there are many more of them, so less is needed
@@ -22,26 +23,6 @@ CELLS_TO_FIT = 40_000  # a seeded draw above this: more cells of the same frames
 CELLS_TO_CHOOSE = 4_000  # the same for each inner fold
 CELL_STEPS = 60  # steps of the final fit; the score is flat long before
 CELL_STEPS_TO_CHOOSE = 30
-
-
-@dataclass(frozen=True)
-class Standardizer:
-    """Shifts and scales each feature to mean 0 and deviation 1 over the rows it was made from; constants become 0."""
-
-    mean: np.ndarray
-    scale: np.ndarray
-
-    @classmethod
-    def of(cls, rows: np.ndarray) -> "Standardizer":
-        """From rows (N, D)."""
-        variance, mean = (part.numpy() for part in torch.var_mean(torch.from_numpy(rows), dim=0, correction=0))
-        deviation = np.sqrt(variance)
-        usable = deviation > 1e-6 * np.maximum(np.abs(mean), 1e-6)  # below is rounding noise
-        return cls(mean, np.divide(1.0, deviation, out=np.zeros_like(deviation), where=usable))
-
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (N, D) -> (N, D)."""
-        return (rows - self.mean) * self.scale
 
 
 def linear_label_scores(
