@@ -8,8 +8,9 @@ from evaluation.features import FeatureStore
 from evaluation.frames import AnyFrame
 from evaluation.protocols.knn import knn_label_scores
 from evaluation.protocols.linear import CellProbe, fit_cell_probe, linear_label_scores
-from evaluation.protocols.ridge import RidgeProbe, fit_ridge
+from evaluation.protocols.ridge import fit_ridge
 from evaluation.protocols.selection import Chosen
+from training.diagnostics.ridge import RidgeProbe
 
 NAME = "frozen"
 

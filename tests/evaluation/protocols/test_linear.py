@@ -3,7 +3,8 @@ import pytest
 
 from evaluation.metrics.mean_average_precision import average_precision
 from evaluation.protocols import linear
-from evaluation.protocols.linear import Standardizer, _log_frequency, fit_cell_probe, linear_label_scores
+from evaluation.protocols.linear import _log_frequency, fit_cell_probe, linear_label_scores
+from training.diagnostics.standardizer import Standardizer
 
 CASES = [f"case{number // 10}" for number in range(60)]
 

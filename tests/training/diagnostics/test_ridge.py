@@ -42,7 +42,7 @@ def test_solves_the_normal_equations_at_the_chosen_penalty(width: int) -> None:
 
 
 def test_one_number_by_hand() -> None:
-    # x = ±1 is standardized already; mean xy = 2, mean xx = 1: W = 2 / (1 + penalty), and one fold takes the middle one.
+    # x = ±1 is standardized already; mean xy = 2, mean xx = 1: W = 2 / (1 + penalty). One fold takes the middle one.
     x, y = np.array([[-1.0], [1.0]]), np.array([[-2.0], [2.0]])
     probe, penalty, inner = fit_ridge(x, y, [np.arange(2)])
     assert (penalty, inner) == (0.01, None)
