@@ -1,5 +1,7 @@
 """Typed settings: frozen dataclasses, a YAML file that holds only what differs, and dotted overrides."""
 
+import argparse
+import re
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -47,6 +49,36 @@ def load_config(schema: type[C], file: str | Path | None, overrides: list[str]) 
         raise UserError(f"settings: {_one_line(error)}") from error
 
 
+def settings_parser(
+    command: str, schema: type[Any], *, description: str, heading: str = "settings and their defaults"
+) -> argparse.ArgumentParser:
+    """The parser of a command that takes settings: its help ends with all of them and their defaults.
+
+    Args:
+        command: module of the command, as in `training.curate`.
+        schema: a frozen dataclass, as for `load_config`.
+        description: what the command does.
+        heading: of the settings.
+    """
+    return argparse.ArgumentParser(
+        prog=f"python -m {command}",
+        description=description,
+        epilog=f"{heading}:\n\n{to_yaml(schema)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
+    """The words of the form key=value, and the others; a file or folder of such a name is no override."""
+    overrides = [word for word in words if re.match(r"[A-Za-z_][\w.]*=", word) and not Path(word).exists()]
+    return overrides, [word for word in words if word not in overrides]
+
+
+def to_yaml(config: Any) -> str:
+    """The resolved settings, or the defaults of a settings class, as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+
+
 def to_plain(config: Any) -> dict[str, Any]:
     """The settings as nested plain dictionaries, ready for JSON or YAML."""
     return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config), resolve=True, enum_to_str=True))
@@ -54,7 +86,7 @@ def to_plain(config: Any) -> dict[str, Any]:
 
 def save_config(config: Any, path: Path) -> None:
     """Write the resolved settings as YAML."""
-    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True), encoding="utf-8")
+    path.write_text(to_yaml(config), encoding="utf-8")
 
 
 def _one_line(error: Exception) -> str:

@@ -1,12 +1,8 @@
 """Curate surgical videos and images into a corpus: `python -m training.curate INPUT... OUT [key=value ...]`."""
 
-import argparse
-import re
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
-from training.config import load_config
+from training.config import load_config, settings_parser, split_overrides, to_yaml
 from training.corpus.curation import curate, summary_table
 from training.corpus.hub_source import is_dataset
 from training.corpus.identity import private_folder
@@ -17,7 +13,7 @@ from training.errors import UserError, run_entry, stop_on_sigterm
 def main() -> None:
     """Parse the command line, curate, and print what the corpus holds and where it lies."""
     inputs, out, settings = _parse()
-    print(OmegaConf.to_yaml(OmegaConf.structured(settings)))
+    print(to_yaml(settings))
     outcome = curate(inputs, out, settings)
     print(summary_table(outcome))
     if outcome.resumed_units:
@@ -38,12 +34,10 @@ def main() -> None:
 
 
 def _parse() -> tuple[list[Path | str], Path, CurationSettings]:
-    defaults = OmegaConf.to_yaml(OmegaConf.structured(CurationSettings))
-    parser = argparse.ArgumentParser(
-        prog="python -m training.curate",
+    parser = settings_parser(
+        "training.curate",
+        CurationSettings,
         description="Turn videos and images into a corpus of clean frames in Parquet shards. Run it again to add.",
-        epilog=f"settings and their defaults:\n\n{defaults}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "words",
@@ -54,8 +48,7 @@ def _parse() -> tuple[list[Path | str], Path, CurationSettings]:
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with the settings that differ")
     arguments = parser.parse_intermixed_args()
-    overrides = [word for word in arguments.words if re.match(r"[A-Za-z_][\w.]*=", word) and not Path(word).exists()]
-    words = [word for word in arguments.words if word not in overrides]
+    overrides, words = split_overrides(arguments.words)
     if len(words) < 2:
         raise UserError("give at least one input and the output folder: python -m training.curate INPUT... OUT")
     if is_dataset(words[-1]):

@@ -1,13 +1,9 @@
 """Find near-duplicates: `python -m training.deduplicate CORPUS [--embedding MODEL] [--against FOLDER...] [k=v ...]`."""
 
-import argparse
-import re
 from collections import Counter
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
-from training.config import load_config
+from training.config import load_config, settings_parser, split_overrides, to_yaml
 from training.corpus.duplicates.deduplication import Deduplicated, deduplicate
 from training.corpus.duplicates.settings import DeduplicationSettings
 from training.errors import run_entry
@@ -15,13 +11,11 @@ from training.errors import run_entry
 
 def main() -> None:
     """Parse the command line, search, and print what was found and where it is listed."""
-    defaults = OmegaConf.to_yaml(OmegaConf.structured(DeduplicationSettings))
-    parser = argparse.ArgumentParser(
-        prog="python -m training.deduplicate",
+    parser = settings_parser(
+        "training.deduplicate",
+        DeduplicationSettings,
         description="List near-duplicates across the videos of a corpus, of which the loader draws one, and say which "
         "benchmark cases it shows. Run it again after adding videos.",
-        epilog=f"settings and their defaults:\n\n{defaults}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("corpus", type=Path, metavar="CORPUS")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
@@ -31,12 +25,11 @@ def main() -> None:
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with the settings that differ")
     options = parser.parse_intermixed_args()
-    # Words with "=" that follow --against are settings, unless such a folder exists.
-    words = [word for word in options.against if re.match(r"[A-Za-z_]\w*=", word) and not Path(word).exists()]
-    folders = [Path(word) for word in options.against if word not in words]
+    words, folders = split_overrides(options.against)  # settings may follow --against
+    against = [Path(folder) for folder in folders]
     settings = load_config(DeduplicationSettings, options.config, [*options.overrides, *words])
-    print(OmegaConf.to_yaml(OmegaConf.structured(settings)))
-    found = deduplicate(options.corpus, settings, embedding=options.embedding, against=folders)
+    print(to_yaml(settings))
+    found = deduplicate(options.corpus, settings, embedding=options.embedding, against=against)
     print(result_table(found))
     print(f"corpus: {options.corpus}  (duplicates.parquet lists the clusters)")
 

@@ -1,11 +1,8 @@
 """Train a classifier of out-of-body frames: `python -m training.train_frame_filter LABELED_FOLDER OUT [key=value]`."""
 
-import argparse
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
-from training.config import load_config
+from training.config import load_config, settings_parser, to_yaml
 from training.corpus.frame_classifier_training import (
     FrameFilterSettings,
     measure,
@@ -21,7 +18,7 @@ from training.errors import run_entry
 def main() -> None:
     """Parse the command line, train, print how well it does on held-out cases and where the model lies."""
     folder, out, settings = _parse()
-    print(OmegaConf.to_yaml(OmegaConf.structured(settings)))
+    print(to_yaml(settings))
     refuse_used_folder(out)
     frames = read_labeled_folder(folder, settings.case_pattern)
     train, held_out = split_by_case(frames, settings.held_out_fraction)
@@ -36,12 +33,10 @@ def main() -> None:
 
 
 def _parse() -> tuple[Path, Path, FrameFilterSettings]:
-    defaults = OmegaConf.to_yaml(OmegaConf.structured(FrameFilterSettings))
-    parser = argparse.ArgumentParser(
-        prog="python -m training.train_frame_filter",
+    parser = settings_parser(
+        "training.train_frame_filter",
+        FrameFilterSettings,
         description="Learn which frames show the inside of the patient from the subfolders surgical/ and out_of_body/.",
-        epilog=f"settings and their defaults:\n\n{defaults}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="LABELED_FOLDER", help="with surgical/ and out_of_body/")
     parser.add_argument("out", type=Path, metavar="OUT", help="new folder for the model")

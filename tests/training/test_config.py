@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from training.config import load_config, save_config, to_plain
+from training.config import load_config, save_config, settings_parser, split_overrides, to_plain, to_yaml
 from training.errors import UserError
 
 
@@ -30,6 +30,26 @@ def test_file_then_overrides(tmp_path: Path) -> None:
     config = load_config(Outer, file, ["inner.lr=2", "many.x.lr=3"])
     assert config == Outer(inner=Inner(lr=2.0), many={"x": Inner(lr=3.0)})
     assert to_plain(config)["many"]["x"]["lr"] == 3.0
+
+
+def test_the_help_of_a_command_ends_with_the_defaults() -> None:
+    text = settings_parser("a.command", Outer, description="What it does.", heading="settings").format_help()
+    assert text.startswith("usage: python -m a.command [-h]\n\nWhat it does.\n")
+    assert text.endswith("settings:\n\ninner:\n  lr: 0.1\n  betas:\n  - 0.9\n  - 0.99\nmany: {}\nmode: a\n")
+    assert to_yaml(Outer()) == text.partition("settings:\n\n")[2]
+
+
+def test_words_that_set_something() -> None:
+    words = ["videos", "mode=b", "inner.lr=1", "/data/odd=name", "2=x", "many.x.lr=3", "hf://a/b?c=d"]
+    overrides, others = split_overrides(words)
+    assert overrides == ["mode=b", "inner.lr=1", "many.x.lr=3"]
+    assert others == ["videos", "/data/odd=name", "2=x", "hf://a/b?c=d"]
+
+
+def test_a_folder_of_such_a_name_sets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mode=b").mkdir()
+    assert split_overrides(["mode=b", "mode=c"]) == (["mode=c"], ["mode=b"])
 
 
 def test_saved_settings_load_again(tmp_path: Path) -> None:
