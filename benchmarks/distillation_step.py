@@ -53,7 +53,7 @@ def make_batch(count: int, edge: int, seed: int) -> ViewBatch:
     coarse = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
     images = torch.nn.functional.interpolate(coarse, size=(edge, edge), mode="bilinear")
     numbers, zeros = torch.arange(count), torch.zeros(count, dtype=torch.int64)
-    return ViewBatch(images, numbers, all_valid(count, edge), zeros, zeros, zeros)
+    return ViewBatch(images, numbers, all_valid(count, edge), zeros, zeros, zeros, numbers)
 
 
 def candidates(objective: DistillationObjective, batch: ViewBatch) -> dict[str, Callable[[], Any]]:

@@ -54,6 +54,7 @@ class ViewBatch(NamedTuple):
     clips: Tensor  # int64 (B,): the clip of a frame, as a position in its split
     sources: Tensor  # int64 (B,): the source of a frame, as a position in `Corpus.sources`
     procedures: Tensor  # int64 (B,): its procedure, as a position in `Corpus.procedures`; -1 for none or several
+    shared: Tensor  # int64 (B,): frames of one number are of one clip and share crop, flip and color change
     crops: tuple[Tensor, ...] = ()  # further views, one float32 (B, count, 3, S, S) for each `Crops` asked for
     image_size: int | None = None  # side in pixels at which the student sees the images; None: its own size
 
@@ -62,11 +63,11 @@ class ViewBatch(NamedTuple):
         count, size = len(self.valid), self.valid.shape[-1]
         valid = all_valid(count, size, device) if self.all_valid else self.valid.to(device, non_blocking=True)
         images = self.images.to(device, non_blocking=True)
-        clips, sources, procedures = (
-            part.to(device, non_blocking=True) for part in (self.clips, self.sources, self.procedures)
+        clips, sources, procedures, shared = (
+            part.to(device, non_blocking=True) for part in (self.clips, self.sources, self.procedures, self.shared)
         )
         crops = tuple(part.to(device, non_blocking=True) for part in self.crops)
-        return ViewBatch(images, self.numbers, valid, clips, sources, procedures, crops, self.image_size)
+        return ViewBatch(images, self.numbers, valid, clips, sources, procedures, shared, crops, self.image_size)
 
     def split(self, size: int) -> list["ViewBatch"]:
         """Batches of at most `size` frames, in order."""
@@ -79,6 +80,7 @@ class ViewBatch(NamedTuple):
                 clips=self.clips[own],
                 sources=self.sources[own],
                 procedures=self.procedures[own],
+                shared=self.shared[own],
                 crops=tuple(part[own] for part in self.crops),
             )
             for own in rows
@@ -136,7 +138,7 @@ class TrainingViews(Dataset):
         epoch, number = self._draw(sample)
         views: list[View] = []
         numbers: list[int] = []
-        facts: list[tuple[int, int, int]] = []
+        facts: list[tuple[int, int, int, int]] = []
         crops: list[list[Tensor]] = [[] for _ in self.crops]
         for part in self.groups.draw(number, epoch_offset(self.seed, epoch)):
             if fixed := self.config.views_per_frame:  # one of K views in turn, that of these frames whoever draws them
@@ -151,14 +153,14 @@ class TrainingViews(Dataset):
             clip = self.clips[part.clip]
             frames, mask = self.corpus.read(clip, part.positions), self.corpus.mask(clip)
             views.append(training_view(frames, size, self.config.views, generator, mask))
-            facts += [(part.clip, *self._codes.of(clip))] * len(frames)
+            facts += [(part.clip, *self._codes.of(clip), numbers[-len(frames)])] * len(frames)
             for wanted, found in zip(self.crops, crops, strict=True):
                 found.append(_further_views(frames, wanted, self.config.views, generator))
         images, valid = zip(*views, strict=True)
         further = tuple(torch.cat(found) for found in crops)
-        clips, sources, procedures = torch.tensor(facts).unbind(1)
+        clips, sources, procedures, shared = torch.tensor(facts).unbind(1)
         return ViewBatch(
-            torch.cat(images), torch.tensor(numbers), _join_valid(valid), clips, sources, procedures, further
+            torch.cat(images), torch.tensor(numbers), _join_valid(valid), clips, sources, procedures, shared, further
         )
 
 
@@ -239,6 +241,7 @@ def _join(groups: list[ViewBatch]) -> ViewBatch:
         clips=join("clips"),
         sources=join("sources"),
         procedures=join("procedures"),
+        shared=join("shared"),
         crops=tuple(torch.cat(parts) for parts in zip(*(group.crops for group in groups), strict=True)),
     )
 
@@ -275,12 +278,14 @@ def held_out_views(corpus: Corpus, count: int, size: int, crops: Sequence[Crops]
         for wanted, found in zip(crops, further, strict=True):
             found.append(_further_views(frames, wanted, ViewConfig(), generator))
     own, sources, procedures = torch.tensor(facts).unbind(1)
+    numbers = -1 - torch.arange(len(images))
     return ViewBatch(
         torch.cat(images),
-        -1 - torch.arange(len(images)),
+        numbers,
         _join_valid(valid),
         own,
         sources,
         procedures,
+        numbers,
         tuple(map(torch.cat, further)),
     )

@@ -48,7 +48,7 @@ def make_batch(images: torch.Tensor, valid: torch.Tensor | None = None, **column
     """Images (B, 3, V, V), numbered from 0, as a batch of one clip, source and procedure."""
     count, size = len(images), images.shape[-1]
     zeros = torch.zeros(count, dtype=torch.int64)
-    facts = {"clips": zeros, "sources": zeros, "procedures": zeros, **columns}
+    facts = {"clips": zeros, "sources": zeros, "procedures": zeros, "shared": torch.arange(count), **columns}
     return ViewBatch(images, torch.arange(count), all_valid(count, size) if valid is None else valid, **facts)
 
 

@@ -214,7 +214,7 @@ def test_one_masked_view_makes_a_mask_of_the_batch() -> None:
     valid = torch.ones(2, 4, 4, dtype=torch.bool)
     valid[1, 0, 0] = False
     numbers = torch.arange(2)
-    batch = ViewBatch(torch.zeros(2, 3, 4, 4), numbers, valid, numbers, numbers, numbers)
+    batch = ViewBatch(torch.zeros(2, 3, 4, 4), numbers, valid, numbers, numbers, numbers, numbers)
     assert torch.equal(batch.mask, valid)
 
 
@@ -229,6 +229,8 @@ def test_a_batch_says_where_its_frames_come_from(tmp_path: Path, write_corpus: C
     [batch] = training_batches(TrainingViews(corpus, plain_config(), 16, 0), 0, 1, 3, 0, 1)
     found = set(zip(*(part.tolist() for part in (batch.clips, batch.sources, batch.procedures)), strict=True))
     assert found == {(0, 1, 0), (1, 0, 1), (2, 1, -1)}
+    assert batch.shared.reshape(3, 2).diff(dim=1).eq(0).all()  # groups of two share a view
+    assert len(batch.shared.unique()) == 3
     first, rest = batch.split(4)
     assert torch.equal(torch.cat([first.clips, rest.clips]), batch.clips)
 

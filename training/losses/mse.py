@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from training.losses.tokens import check_tokens
+
 
 def mse(prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None) -> Tensor:
     """Mean squared error per image, over the width and then over the valid tokens.
@@ -29,14 +31,9 @@ def mse(prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None) ->
     Example:
         One image, x = [[1, 0], [0, 2]], y = [[0, 0], [0, 0]]: token errors 1/2 and 2, L = 1.25.
     """
-    if prediction.ndim != 3 or prediction.shape != target.shape:
-        raise ValueError(f"expected two (B, N, D) tensors, got {tuple(prediction.shape)} and {tuple(target.shape)}")
-    if valid_mask is not None and (valid_mask.shape != prediction.shape[:2] or valid_mask.dtype != torch.bool):
-        raise ValueError(
-            f"valid_mask must be bool {tuple(prediction.shape[:2])}, got {valid_mask.dtype} {tuple(valid_mask.shape)}"
-        )
-    precise = torch.float64 if torch.float64 in (prediction.dtype, target.dtype) else torch.float32
-    difference = prediction.to(precise) - target.to(precise)
+    check_tokens(prediction, target, valid_mask)
+    kind = torch.float64 if torch.float64 in (prediction.dtype, target.dtype) else torch.float32
+    difference = prediction.to(kind) - target.to(kind)
     if valid_mask is None:
         return difference.square().mean(dim=(1, 2))  # (B, N, D) -> (B,)
     # Zeroed before squaring: a NaN in a masked token would come back through the gradient of the square.
