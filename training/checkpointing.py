@@ -10,7 +10,6 @@ They are the same whether one process trained, several, or shards of the model o
 CPU, keyed by name.
 """
 
-import errno
 import json
 import random
 import re
@@ -28,7 +27,7 @@ from safetensors.torch import load_file
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from training.distributed import gather
-from training.errors import UserError
+from training.errors import FULL_DISK, UserError
 from training.moving_average import MovingAverage
 from training.objectives.objective import Objective
 
@@ -145,7 +144,7 @@ def restore_checkpoint(checkpoint: Path, trainer: Trainer) -> tuple[int, float]:
 
 def _is_full(error: Exception) -> bool:
     """Whether a disk had no room. safetensors and torch tell it in words only."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
         return True
     return any(words in str(error) for words in ("No space left", "os error 28", "file write failed"))
 

@@ -1,13 +1,29 @@
 """User errors: mistakes in input that deserve one clear sentence instead of a traceback."""
 
+import errno
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
+
+# No space left, the quota used up, a file larger than the file system takes.
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(ValueError):
     """A mistake of the user. The message is one sentence: what was wrong, where, and what would be right."""
+
+
+@contextmanager
+def full_disk_error(message: str) -> Iterator[None]:
+    """Raise a `UserError` with this message when the block meets a full disk; whatever else it raises passes."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        raise UserError(message) from error
 
 
 def stop_on_sigterm() -> None:

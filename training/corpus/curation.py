@@ -1,6 +1,5 @@
 """Curation from input folders to a corpus: what is new is curated unit by unit, the rest is left as it is."""
 
-import errno
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,7 +26,7 @@ from training.corpus.work.engines import open_engine
 from training.corpus.work.order import in_order
 from training.corpus.work.progress import ProgressBar
 from training.corpus.work.task import Task, task_folder
-from training.errors import UserError
+from training.errors import UserError, full_disk_error
 
 
 @dataclass(frozen=True)
@@ -85,25 +84,25 @@ def curate(inputs: Sequence[Path | str], out: Path, settings: CurationSettings) 
         raise _no_frames(inputs, Counter(drop.reason for _, drop in opened.found.rejected))
     if opened.may_hold_videos:
         check_reader(settings.decoding.reader)
-    try:
-        with open_names(out, settings) as names, Journal(out, settings, names.mark) as journal:
-            gone = _count_gone(opened.found, journal.state, names)
-            work = _work_off(_plans(opened, journal.state, settings, names), journal, settings)
-            if not journal.state.clips:
-                reasons = Counter(drop.reason for drop in journal.state.drops)
-                if journal.created:
-                    journal.remove()
-                raise _no_frames(inputs, reasons)
-            before = recorded_fingerprint(out)
-            counts, print_ = publish(journal.state, out, settings, force=not work.nothing_new)
-            unchanged = work.nothing_new and before in ("", print_)  # else a new balance has changed the weights
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(
-                f"no space left for the output folder {str(out)!r}: free some and run the same command again, it "
-                "continues where it stopped"
-            ) from error
-        raise
+    no_space = (
+        f"no space left for the output folder {str(out)!r}: free some and run the same command again, it continues "
+        "where it stopped"
+    )
+    with (
+        full_disk_error(no_space),
+        open_names(out, settings) as names,
+        Journal(out, settings, names.mark) as journal,
+    ):
+        gone = _count_gone(opened.found, journal.state, names)
+        work = _work_off(_plans(opened, journal.state, settings, names), journal, settings)
+        if not journal.state.clips:
+            reasons = Counter(drop.reason for drop in journal.state.drops)
+            if journal.created:
+                journal.remove()
+            raise _no_frames(inputs, reasons)
+        before = recorded_fingerprint(out)
+        counts, print_ = publish(journal.state, out, settings, force=not work.nothing_new)
+        unchanged = work.nothing_new and before in ("", print_)  # else a new balance has changed the weights
     seconds = time.monotonic() - start
     return Outcome(counts, print_, unchanged, work.sampled, work.resumed, seconds, gone)
 

@@ -4,7 +4,6 @@ The journal commits what remains in one rename (see `Journal.commit_removal`). K
 killed after it, the same command, or any curation into the corpus, brings the removal to its end.
 """
 
-import errno
 import json
 import shutil
 from collections import defaultdict
@@ -17,17 +16,18 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from training.corpus.frames import file_sha256
-from training.corpus.identity import private_folder, read_names
+from training.corpus.identity import private_folder
 from training.corpus.inputs import staging_folder
 from training.corpus.journal import Journal
 from training.corpus.manifest import CURATION_FILE, SHARD_FOLDER, Clip
+from training.corpus.private_names import read_names
 from training.corpus.publication import publish
 from training.corpus.settings import CurationSettings
 from training.corpus.shards import open_shard
 from training.corpus.staged import load_unit
 from training.corpus.state import State, read_settings, read_state
 from training.corpus.withdrawn import Removal, RemovedFile, RewrittenShard
-from training.errors import UserError
+from training.errors import UserError, full_disk_error
 from training.registry import unknown_name
 
 
@@ -59,24 +59,20 @@ def remove_case(out: Path, case: str, *, private: str = "", dry_run: bool = Fals
         case_id = _find(state, case, out, private)
         earlier = _earlier(state, case_id)
         return Removed(earlier or _record(state, case_id, []), earlier is not None, _alike(state, case_id))
-    try:
-        with Journal(out, settings, mark) as journal:
-            case_id = _find(journal.state, case, out, private)
-            _discard_work(journal, case_id)
-            shutil.rmtree(staging_folder(out), ignore_errors=True)  # of a killed run: it may hold the case's videos
-            earlier = _earlier(journal.state, case_id)
-            alike = _alike(journal.state, case_id)
-            if earlier is None:
-                _remove(journal, case_id, settings)
-            publish(journal.state, out, settings, force=earlier is None, like=_published_before(journal))
-            return Removed(earlier or journal.state.removals[-1], earlier is not None, alike)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(
-                f"no space left to rewrite shards of {str(out)!r}: free as much as its largest shards take and run the "
-                "same command again"
-            ) from error
-        raise
+    no_space = (
+        f"no space left to rewrite shards of {str(out)!r}: free as much as its largest shards take and run the same "
+        "command again"
+    )
+    with full_disk_error(no_space), Journal(out, settings, mark) as journal:
+        case_id = _find(journal.state, case, out, private)
+        _discard_work(journal, case_id)
+        shutil.rmtree(staging_folder(out), ignore_errors=True)  # of a killed run: it may hold the case's videos
+        earlier = _earlier(journal.state, case_id)
+        alike = _alike(journal.state, case_id)
+        if earlier is None:
+            _remove(journal, case_id, settings)
+        publish(journal.state, out, settings, force=earlier is None, like=_published_before(journal))
+        return Removed(earlier or journal.state.removals[-1], earlier is not None, alike)
 
 
 def _find(state: State, case: str, out: Path, private: str) -> str:
