@@ -4,7 +4,8 @@ import argparse
 from dataclasses import astuple
 from pathlib import Path
 
-from training.corpus.identity import private_folder, read_names
+from training.corpus.identity import private_folder
+from training.corpus.private_names import read_names
 from training.corpus.settings import CurationSettings
 from training.errors import UserError, run_entry
 

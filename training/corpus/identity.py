@@ -1,44 +1,20 @@
-"""De-identification: which names a corpus shows, and the private folder that leads from a hash back to the name.
+"""De-identification: which names a corpus shows. `private_names` leads from a hash back to the name.
 
-    PRIVATE/salt          64 hex digits, drawn once; whoever has it can tell whether a name is in the corpus
-    PRIVATE/names.jsonl   one line per source file: the names in the corpus and the true ones
-
-A name becomes `case-` (`video-`, `file-`, `input-`) and the first 16 hex digits of HMAC-SHA256(salt, kind + name). The
-private folder lies outside the corpus and is readable for its owner only; it must not be published with it.
+A name becomes `case-` (`video-`, `file-`, `input-`) and the first 16 hex digits of HMAC-SHA256(salt, kind + name).
 """
 
 import hashlib
 import hmac
-import json
-import os
-import secrets
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from training.corpus.manifest import Drop
+from training.corpus.private_names import SALT_FILE, NameRow, PrivateNames
 from training.corpus.settings import CurationSettings
 from training.corpus.sources import SourceFile, Unit, beside
+from training.corpus.state import SETTINGS_FILE, kept_settings
 from training.errors import UserError
-
-SALT_FILE = "salt"
-NAMES_FILE = "names.jsonl"
-
-
-@dataclass(frozen=True)
-class NameRow:
-    """One source file in the private table. Video and case are "" for a file that belongs to none."""
-
-    input: str  # as in the corpus
-    path: str
-    video_id: str
-    case_id: str
-    true_input: str
-    true_path: str
-    true_video_id: str
-    true_case_id: str
-    location: str  # absolute path, or URL
-    first_number: int | None  # stills: number in the true names that frame 0 of the video had
 
 
 def private_folder(out: Path, settings: CurationSettings) -> Path:
@@ -53,45 +29,31 @@ def private_folder(out: Path, settings: CurationSettings) -> Path:
 class Names:
     """Turns true names into those that the corpus shows. Made by `open_names`; use as a context manager.
 
-    A salt that was drawn but never used is removed at the end.
-
     Attributes:
         mark: proof of the salt, kept in the corpus so that it grows under one salt; "" when names stay readable.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.mark = ""
-        self._folder = folder
+        self._private = None if folder is None else PrivateNames(folder)
         self._salt = b""
-        self._drawn = False
         self._known: set[tuple[str, str]] = set()
         self._first_numbers: dict[str, int] = {}  # by true video_id
 
     def __enter__(self) -> "Names":
-        if self._folder is None:
-            return self
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._salt, self._drawn = _read_or_draw(self._folder / SALT_FILE)
-            rows = read_names(self._folder)
-        except OSError as error:
-            raise UserError(f"cannot use the private folder {str(self._folder)!r}: {error.strerror}") from error
-        self.mark = self._hash("mark", "")
-        for row in rows:
-            self._known.add((row.input, row.path))
-            if row.first_number is not None:
-                self._first_numbers.setdefault(row.true_video_id, row.first_number)
+        if self._private is not None:
+            self._salt, rows = self._private.open()
+            self._take_in(rows)
+            self.mark = self._hash("mark", "")
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._folder is not None and self._drawn and not self._known:
-            (self._folder / SALT_FILE).unlink()
-            if not any(self._folder.iterdir()):
-                self._folder.rmdir()
+        if self._private is not None:
+            self._private.close()
 
     def file(self, file: SourceFile) -> SourceFile:
         """The file under the names that the corpus shows. Its time of change, often the day of surgery, is hashed."""
-        if self._folder is None:
+        if self._private is None:
             return file
         name = f"{file.input}/{file.path}"
         time = int(self._hash("time", f"{name}/{file.mtime_ns}")[:15], 16) if file.mtime_ns else 0
@@ -104,7 +66,7 @@ class Names:
 
     def drop(self, file: SourceFile, drop: Drop) -> Drop:
         """The drop row of a whole file."""
-        if self._folder is None:
+        if self._private is None:
             return drop
         shown = self.file(file)
         words = {part.lower() for part in PurePosixPath(file.path).parts} | {file.location.suffix.lower()} - {""}
@@ -118,7 +80,7 @@ class Names:
 
         The number in a still's name may be an id, so stills of a sequence count from its first one, others by rank.
         """
-        if self._folder is None:
+        if self._private is None:
             return unit
         first = self._first_number(unit)
         prefixes = {prefix: str(rank) for rank, prefix in enumerate(sorted({file.prefix for file in unit.files}))}
@@ -137,14 +99,18 @@ class Names:
 
     def units(self, units: Sequence[Unit]) -> list[Unit]:
         """All units of a run, in an order that does not tell the order of the true names."""
-        if self._folder is None:
+        if self._private is None:
             return list(units)
         hidden = [self.unit(unit) for unit in units]
         return sorted(hidden, key=lambda unit: (unit.video_id, unit.files[0].labels.part or (0.0, 0.0), unit.key))
 
     def remember(self, units: Sequence[Unit], files: Sequence[SourceFile]) -> None:
-        """Write the true names of units, and of files that belong to no unit, to the private table, on disk at once."""
-        if self._folder is None:
+        """Write the true names of units, and of files that belong to no unit, to the private table, on disk at once.
+
+        Raises:
+            UserError: the salt was replaced since this run began.
+        """
+        if self._private is None:
             return
         rows = []
         for unit in units:
@@ -154,17 +120,14 @@ class Names:
                 rows.append(_row(file, shown, ids, (unit.video_id, unit.case_id), self._first_number(unit)))
         rows += [_row(file, self.file(file), ("", ""), ("", ""), None) for file in files]
         new = [row for row in rows if (row.input, row.path) not in self._known]
-        if not new:
-            return
-        descriptor = os.open(self._folder / NAMES_FILE, os.O_RDWR | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "rb+") as table:
-            table.truncate(table.read().rfind(b"\n") + 1)  # a kill may have left half a line
-            table.seek(0, os.SEEK_END)
-            for row in new:
-                table.write(json.dumps(asdict(row)).encode() + b"\n")
-            table.flush()
-            os.fsync(table.fileno())
-        self._known.update((row.input, row.path) for row in new)
+        if new:
+            self._take_in(self._private.add(new))
+
+    def _take_in(self, rows: Iterable[NameRow]) -> None:
+        for row in rows:
+            self._known.add((row.input, row.path))
+            if row.first_number is not None:
+                self._first_numbers.setdefault(row.true_video_id, row.first_number)
 
     def _first_number(self, unit: Unit) -> int:
         """Number of the first still in the first run that met this video; later runs count on from it."""
@@ -185,24 +148,13 @@ def open_names(out: Path, settings: CurationSettings) -> Names:
     if not settings.deidentify:
         return Names(None)
     folder = private_folder(out, settings)
-    made_with = out / "journal" / "settings.json"
-    if made_with.is_file() and not (folder / SALT_FILE).is_file():
-        facts = json.loads(made_with.read_text(encoding="utf-8"))
-        if facts.get("salt"):
-            raise UserError(
-                f"the names in corpus {str(out)!r} were hashed with a salt that is not in {str(folder)!r}: bring that "
-                "folder back or set private=, or curate into another OUT"
-            )
+    is_corpus = (out / "journal" / SETTINGS_FILE).is_file()
+    if is_corpus and not (folder / SALT_FILE).is_file() and kept_settings(out).get("salt"):
+        raise UserError(
+            f"the names in corpus {str(out)!r} were hashed with a salt that is not in {str(folder)!r}: bring that "
+            "folder back or set private=, or curate into another OUT"
+        )
     return Names(folder)
-
-
-def read_names(folder: Path) -> list[NameRow]:
-    """The private table, without a half-written last line; empty when there is none."""
-    path = folder / NAMES_FILE
-    if not path.is_file():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return [NameRow(**json.loads(line)) for line in lines]
 
 
 def _row(
@@ -210,25 +162,3 @@ def _row(
 ) -> NameRow:
     location = file.url or str(file.location.absolute())
     return NameRow(shown.input, shown.path, *ids, file.input, file.path, *true_ids, location, first_number)
-
-
-def _read_or_draw(path: Path) -> tuple[bytes, bool]:
-    """The salt, and whether it was drawn just now."""
-    if path.is_file():
-        text = path.read_text(encoding="ascii", errors="replace").strip()
-        try:
-            salt = bytes.fromhex(text)
-        except ValueError:
-            salt = b""
-        if len(salt) != 32:
-            raise UserError(f"{str(path)!r} is no salt: it must hold 64 hex digits; restore it")
-        return salt, False
-    salt = secrets.token_bytes(32)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(salt.hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    return salt, True

@@ -17,8 +17,9 @@ from evaluation.overlap import count_overlap
 from training import corpus_names
 from training.corpus import Corpus, unit
 from training.corpus.curation import curate
-from training.corpus.identity import open_names, private_folder, read_names
+from training.corpus.identity import open_names, private_folder
 from training.corpus.manifest import read_clips, read_drops
+from training.corpus.private_names import read_names
 from training.errors import UserError
 
 PATIENT = "Musterfrau"
