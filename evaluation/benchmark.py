@@ -5,22 +5,14 @@ python -m evaluation.benchmark --model runs/demo/hub --teachers A B --tasks foun
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
 
+from evaluation.command import Parser
 from training.errors import UserError, run_entry
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, as every entry does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; --help shows the options")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line, `sys.argv` by default."""
-    parser = _Parser(prog="python -m evaluation.benchmark", description=__doc__, allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="python -m evaluation.benchmark", description=__doc__)
     parser.add_argument("--model", metavar="FOLDER|ID", help="the ZEN model: a folder or a Hub id")
     parser.add_argument("--output", metavar="FILE", type=Path, help="results file (JSON lines), appended to")
     parser.add_argument(

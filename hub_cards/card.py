@@ -6,7 +6,7 @@ python -m hub_cards.card runs/demo/pretrain runs/demo/results.jsonl --corpus run
 import argparse
 from pathlib import Path
 
-from hub_cards.command import Parser
+from evaluation.command import Parser
 from training.errors import UserError, run_entry
 
 

@@ -7,7 +7,7 @@ python -m hub_cards.report runs/demo/pretrain runs/demo/results.jsonl --corpus r
 import argparse
 from pathlib import Path
 
-from hub_cards.command import Parser
+from evaluation.command import Parser
 from training.errors import run_entry
 
 

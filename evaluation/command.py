@@ -1,4 +1,4 @@
-"""The argument parser of this room's commands: one sentence for a mistake, no abbreviated options."""
+"""The parser of the commands here and in `hub_cards`: one sentence for a mistake, no abbreviated options."""
 
 import argparse
 from typing import Any, NoReturn
