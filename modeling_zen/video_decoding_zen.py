@@ -18,14 +18,7 @@ import numpy as np
 
 from .video_container_zen import has_index, is_cut_short
 from .video_pyav_zen import PyAVReader
-from .video_reader_zen import (
-    FrameChunk,
-    RefusedError,
-    VideoReader,
-    damaged,
-    reason_of,
-    stated_rate,
-)
+from .video_reader_zen import FrameChunk, RefusedError, VideoReader, damaged, reason_of, stated_rate
 from .video_sampling_zen import nearest_frames, sample_indices
 
 

@@ -14,14 +14,7 @@ import numpy as np
 
 from .video_container_zen import is_cut_short
 from .video_index_zen import Need, PacketIndex, PacketPlan
-from .video_reader_zen import (
-    FrameChunk,
-    RefusedError,
-    VideoReader,
-    damaged,
-    reason_of,
-    stated_rate,
-)
+from .video_reader_zen import FrameChunk, RefusedError, VideoReader, damaged, reason_of, stated_rate
 
 # Codecs in which FFmpeg knows for certain from a packet's head that no other frame refers to it. (HEVC says so of one
 # temporal layer only, VP9 and AV1 leave it to a state that a packet's head changes.)

@@ -12,9 +12,7 @@ from training.corpus.frames import file_sha256
 from training.corpus.identity import Names, open_names
 from training.corpus.inputs import Inputs, open_inputs
 from training.corpus.journal import Journal
-from training.corpus.manifest import (
-    Drop,
-)
+from training.corpus.manifest import Drop
 from training.corpus.publication import publish, recorded_fingerprint
 from training.corpus.settings import LABELS, CurationSettings
 from training.corpus.sources import Scan, SourceFile, Unit, file_drop, group
