@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from training.losses.tokens import check_tokens, precise, unit
+from training.losses.tokens import check_tokens, precise, similarities
 
 
 def gram(prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None) -> Tensor:
@@ -29,8 +29,8 @@ def gram(prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None) -
         themselves by 0, L = 2/4 = 0.5.
     """
     check_tokens(prediction, target, valid_mask, same_width=False)
-    x, y = (unit(tokens) for tokens in precise(prediction, target, valid_mask))
-    difference = (x @ x.transpose(1, 2) - y @ y.transpose(1, 2)).square()  # (B, N, N)
+    x, y = precise(prediction, target, valid_mask)
+    difference = (similarities(x) - similarities(y)).square()  # (B, N, N)
     if valid_mask is None:
         return difference.mean(dim=(1, 2))
     pairs = valid_mask[:, :, None] & valid_mask[:, None, :]

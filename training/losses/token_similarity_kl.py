@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from training.losses.tokens import check_tokens, mean_over_tokens, precise, unit
+from training.losses.tokens import check_tokens, mean_over_tokens, precise, similarities
 
 
 def token_similarity_kl(
@@ -43,9 +43,8 @@ def token_similarity_kl(
     compared = compared | alone[..., None]
 
     def log_shares(tokens: Tensor) -> Tensor:
-        directions = unit(tokens)
-        similarity = directions @ directions.transpose(1, 2) / temperature  # (B, N, N)
-        return similarity.masked_fill(~compared, -torch.inf).log_softmax(dim=-1).masked_fill(~compared, 0)
+        scaled = similarities(tokens) / temperature  # (B, N, N)
+        return scaled.masked_fill(~compared, -torch.inf).log_softmax(dim=-1).masked_fill(~compared, 0)
 
     teacher, student = log_shares(y), log_shares(x)
     shares = teacher.exp().masked_fill(~compared, 0)

@@ -35,6 +35,16 @@ def mean_over_tokens(values: Tensor, valid_mask: Tensor | None) -> Tensor:
     return values.masked_fill(~valid_mask, 0).sum(dim=1) / valid_mask.sum(dim=1).clamp(min=1)
 
 
+def similarities(tokens: Tensor) -> Tensor:
+    """Cosines of all pairs of tokens of an image, `(B, N, D) -> (B, N, N)`, in the precision of `tokens`.
+
+    The product leaves autocast, which would make it bfloat16: what a loss compares are differences of cosines.
+    """
+    with torch.autocast(tokens.device.type, enabled=False):
+        directions = unit(tokens)
+        return directions @ directions.transpose(1, 2)
+
+
 def unit(vectors: Tensor) -> Tensor:
     """The vectors `(..., D)` at length 1, with ε = 1e-6 inside the norm so that its gradient exists at 0."""
     return vectors / (vectors.square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()
