@@ -32,6 +32,38 @@ def test_constant_stays_constant_on_any_grid(grid: tuple[int, int]) -> None:
     torch.testing.assert_close(resampled, torch.full_like(resampled, 3.0))
 
 
+def triangle_weights(source: int, target: int) -> torch.Tensor:
+    """The resampling of one axis by its definition, `(target, source)`.
+
+    Output j lies at (j + 1/2)·s in the input, s = source / target; input i, at i + 1/2, weighs
+    1 - distance / max(s, 1). At the border what would lie outside is left out, and the rest is made to sum to 1; a grid that grows repeats its
+    edge instead, which for two neighbors is the same.
+    """
+    scale = source / target
+    centers = (torch.arange(target, dtype=torch.float64)[:, None] + 0.5) * scale
+    distance = (torch.arange(source, dtype=torch.float64) + 0.5 - centers).abs()
+    weights = (1 - distance / max(scale, 1)).clamp(min=0)
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize(("source", "target"), [(14, 16), (14, 37), (16, 14), (16, 37), (37, 14), (37, 16)])
+def test_the_grids_of_patch_14_and_16_against_the_definition(source: int, target: int) -> None:
+    maps = torch.randn(2, source, source, 3, generator=torch.Generator().manual_seed(0))
+    weights = triangle_weights(source, target)
+    expected = torch.einsum("yr,xc,brcd->byxd", weights, weights, maps.double()).flatten(1, 2)
+    resampled = resample_tokens(maps.flatten(1, 2), (source, source), (target, target))
+    assert resampled.dtype == torch.float32
+    torch.testing.assert_close(resampled.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_fourteen_cells_on_sixteen_by_hand() -> None:
+    # Cell j of 16 lies at (j + 1/2)·7/8 - 1/2 in units of cells of 14; below 0 and above 13 the edge is repeated.
+    ramp = torch.arange(14.0).view(1, 14, 1).expand(1, 14, 2)
+    resampled = resample_tokens(ramp, (1, 14), (1, 16))[0, :, 0]
+    expected = [0, 0.8125, 1.6875, 2.5625, 3.4375, 4.3125, 5.1875, 6.0625]
+    assert resampled.tolist() == pytest.approx(expected + [13 - value for value in reversed(expected)], abs=1e-5)
+
+
 def test_row_major_order_survives() -> None:
     rows = torch.arange(4.0).repeat_interleave(4).view(1, 16, 1)
     resampled = resample_tokens(rows, (4, 4), (2, 2)).flatten()

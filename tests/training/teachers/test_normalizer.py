@@ -6,6 +6,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from training.errors import UserError
+from training.teachers.hadamard import hadamard
 from training.teachers.normalizer import MODES, FeatureNormalizer
 
 WIDTH = 8
@@ -47,6 +48,26 @@ def test_phi_s_by_hand() -> None:
     assert normalizer(torch.tensor([2.0, 5.0])).tolist() == pytest.approx([1, 1])
     # (0, 7) - μ = (0, 2) -> (√2, -√2) -> (1, -1)
     assert normalizer(torch.tensor([0.0, 7.0])).tolist() == pytest.approx([1, -1])
+
+
+def test_phi_s_on_a_known_covariance() -> None:
+    # y = μ ± 2·√λ_i along four orthogonal axes u_i, so Σ = U·Λ·Uᵀ with Λ = (16, 4, 1, 0.25); mean(Λ) = 85/16.
+    # The u_i are the columns of a 4 x 4 Hadamard matrix / 2.
+    signs = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], dtype=torch.float64)
+    axes, variances = signs / 2, torch.tensor([16, 4, 1, 0.25], dtype=torch.float64)
+    mean = torch.tensor([1.0, -2.0, 3.0, 50.0], dtype=torch.float64)
+    steps = (2 * variances.sqrt() * axes).T  # one axis a row
+    normalizer = calibrated("phi_s", torch.cat([mean + steps, mean - steps]))
+    torch.testing.assert_close(normalizer.spectrum, variances)
+    torch.testing.assert_close(normalizer.mean, mean)
+    # μ + √λ_i·u_i -> α·√λ_i·H·e_i, column i of H times √(16/85·λ_i): every coordinate gets the same share of every axis
+    for number, (axis, variance) in enumerate(zip(axes.T, variances, strict=True)):
+        mapped = normalizer((mean + variance.sqrt() * axis).float())
+        expected = (16 / 85 * variance).sqrt() * hadamard(4)[:, number]
+        assert mapped.abs().tolist() == pytest.approx(expected.abs().tolist(), rel=1e-5)
+        assert mapped.abs().tolist() == pytest.approx([float((16 / 85 * variance).sqrt()) / 2] * 4, rel=1e-5)
+        along = abs(float(mapped.double() @ expected)) / float(expected.square().sum())
+        assert along == pytest.approx(1, rel=1e-5)  # the column itself, up to the sign of the eigenvector
 
 
 @pytest.mark.parametrize("mode", ["standardize", "phi_s"])
