@@ -142,6 +142,19 @@ def restore_checkpoint(checkpoint: Path, trainer: Trainer) -> tuple[int, float]:
     return int(state["step"]), float(progress["seconds"])
 
 
+def restore_objective(checkpoint: Path, objective: Objective) -> None:
+    """Load what the objective keeps beside its student, such as heads and normalisers, without what only steps need.
+
+    Raises:
+        UserError: as `restore_checkpoint`.
+    """
+    state = _read_state(checkpoint / "trainer_state.pt")
+    own = objective.state_dict()
+    kept = {key: value for key, value in own.items() if not key.startswith("student.")}
+    _check_keys(checkpoint / "trainer_state.pt", state["objective"], kept)
+    objective.load_state_dict(own | state["objective"], strict=True)
+
+
 def _is_full(error: Exception) -> bool:
     """Whether a disk had no room. safetensors and torch tell it in words only."""
     if isinstance(error, OSError) and error.errno in FULL_DISK:

@@ -76,9 +76,7 @@ class Objective(nn.Module, ABC):
 
     def pixels(self, images: Tensor, size: int) -> Tensor:
         """The student's input, float `(B, 3, size, size)`, of views in [0, 1] of any size."""
-        if images.shape[-1] != size:
-            images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-        return (images - self.mean) / self.std
+        return student_pixels(images, size, self.mean, self.std)
 
     def student_size(self, batch: ViewBatch) -> int:
         """Side in pixels at which the student sees this batch."""
@@ -88,3 +86,10 @@ class Objective(nn.Module, ABC):
         """A generator on the CPU that is the same whenever the same views come again."""
         state = np.random.SeedSequence([self._seed, int(batch.numbers[0]) % 2**63, 3]).generate_state(1, np.uint64)
         return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+def student_pixels(images: Tensor, size: int, mean: Tensor, std: Tensor) -> Tensor:
+    """Views float `(B, 3, V, V)` in [0, 1] as a student is shown them: resized to `size` and normalized."""
+    if images.shape[-1] != size:
+        images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    return (images - mean) / std
