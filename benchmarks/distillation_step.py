@@ -27,7 +27,8 @@ from torch import Tensor
 from benchmarks.timing import show_ratio, take_turns
 from modeling_zen import ZenConfig, ZenImageProcessor, ZenModel
 from training.loader import ViewBatch
-from training.objectives.distillation import DistillationConfig, DistillationObjective, TeacherConfig
+from training.objectives.distillation import DistillationObjective
+from training.objectives.distillation_settings import DistillationConfig, TeacherConfig
 from training.optimization import OptimizerConfig, build_optimizer
 from training.teachers import load_teacher
 from training.views import all_valid

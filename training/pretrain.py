@@ -161,7 +161,16 @@ def build(config: PretrainConfig, accelerator: Accelerator, corpus: Corpus) -> t
     size = config.student.image_size
     memory = round(config.data.target_memory_gb * 1e9) if config.data.views_per_frame else 0
     objective = DistillationObjective(
-        student, processor, teachers, config.teachers, config.distillation, size, config.resolutions.sizes, memory
+        student,
+        processor,
+        teachers,
+        config.teachers,
+        config.distillation,
+        size,
+        config.resolutions.sizes,
+        memory,
+        corpus.sources(),
+        config.seed,
     )
     return objective.to(accelerator.device).train(), processor
 

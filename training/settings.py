@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from training.errors import UserError
 from training.loader import DataConfig
-from training.objectives.distillation import DistillationConfig, TeacherConfig
+from training.objectives.distillation_settings import DistillationConfig, TeacherConfig
 from training.optimization import OptimizerConfig
 from training.stages import Resolutions, StageConfig
 from training.student import StudentConfig

@@ -11,7 +11,7 @@ from torch import Tensor
 class Agreement:
     """Per-image agreement of predictions with targets for one teacher and one kind of token, each float32 `(B,)`.
 
-    loss: what training minimises, before its weight.
+    loss, constant_loss: what training minimises, before its weight, of the prediction and of the constant one below.
     cosine: mean over tokens of the cosine between prediction and target, both centred on the calibration mean.
     error, constant_error: squared error (dense) or squared angle in rad² (summary) of the prediction and of the best
         constant predictor of the calibration set; their sums give explained variance 1 - Σ error / Σ constant_error.
@@ -19,16 +19,18 @@ class Agreement:
     """
 
     loss: Tensor
+    constant_loss: Tensor
     cosine: Tensor
     error: Tensor
     constant_error: Tensor
     counted: Tensor | None = None
 
-    def mean_loss(self) -> Tensor:
-        """Mean loss of the images that count; 0 when none does."""
+    def mean_loss(self, kept: Tensor | None = None) -> Tensor:
+        """Mean loss of the images that count; 0 when none does. Of those not `kept`, bool `(B,)`, the loss is 0."""
+        loss = self.loss if kept is None else self.loss * kept
         if self.counted is None:
-            return self.loss.mean()
-        return self.loss.sum() / self.counted.sum().clamp(min=1)
+            return loss.mean()
+        return loss.sum() / self.counted.sum().clamp(min=1)
 
 
 class AgreementMeter:
@@ -40,7 +42,13 @@ class AgreementMeter:
     @torch.no_grad()
     def add(self, teacher: str, tokens: str, agreement: Agreement) -> None:
         """Add one batch for `teacher` and `tokens` ("summary" or "dense")."""
-        columns = (agreement.loss, agreement.cosine, agreement.error, agreement.constant_error)
+        columns = (
+            agreement.loss,
+            agreement.constant_loss,
+            agreement.cosine,
+            agreement.error,
+            agreement.constant_error,
+        )
         # float64, because a window adds thousands of numbers and the sums are subtracted later.
         ones = torch.ones_like(agreement.loss) if agreement.counted is None else agreement.counted
         values = torch.stack([ones.to(agreement.loss.dtype), *columns]).detach().double().sum(dim=1)
@@ -55,14 +63,16 @@ class AgreementMeter:
         rows: list[dict[str, float | str]] = []
         for (teacher, tokens), own in self._sums.items():
             sums = total(own)
-            count, loss, cosine, error, constant_error = sums.tolist()
+            count, loss, constant_loss, cosine, error, constant_error = sums.tolist()
+            if not count:
+                continue  # its images do not count: of sources that it does not teach
             explained = 1 - error / constant_error if constant_error > 0 else float("nan")
             rows.append(
                 {
                     "teacher": teacher,
                     "tokens": tokens,
                     "loss": loss / count,
-                    "constant_loss": (loss / error * constant_error if error > 0 else float("nan")) / count,
+                    "constant_loss": constant_loss / count,
                     "cosine": cosine / count,
                     "explained_variance": explained,
                 }

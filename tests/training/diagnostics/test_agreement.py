@@ -8,12 +8,17 @@ def test_explained_variance_is_pooled_over_batches() -> None:
     meter = AgreementMeter()
     for error, constant in (([1.0, 0.0], [2.0, 2.0]), ([2.0], [4.0])):
         values = torch.tensor(error)
+        floor = torch.tensor(constant)
         agreement = Agreement(
-            loss=values / 2, cosine=torch.ones_like(values), error=values, constant_error=torch.tensor(constant)
+            loss=values / 2,
+            constant_loss=floor / 2,
+            cosine=torch.ones_like(values),
+            error=values,
+            constant_error=floor,
         )
         meter.add("dino", "dense", agreement)
     (row,) = meter.rows()
-    # 1 - (1 + 0 + 2) / (2 + 2 + 4); the loss is half the error here, so the constant's loss is half of 8 over 3 images.
+    # 1 - (1 + 0 + 2) / (2 + 2 + 4); the constant's loss is half of 8 over 3 images.
     assert row["explained_variance"] == pytest.approx(1 - 3 / 8)
     assert row["loss"] == pytest.approx(0.5)
     assert row["constant_loss"] == pytest.approx(4 / 3)

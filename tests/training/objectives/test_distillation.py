@@ -1,5 +1,6 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,20 +9,32 @@ from modeling_zen import ZenConfig, ZenImageProcessor, ZenModel
 from training.diagnostics.agreement import AgreementMeter
 from training.errors import UserError
 from training.loader import ViewBatch
-from training.objectives.distillation import DistillationConfig, DistillationObjective, TeacherConfig
+from training.objectives.distillation import DistillationObjective
+from training.objectives.distillation_settings import DistillationConfig, TeacherConfig
 from training.teachers import load_teacher
 from training.teachers.teacher import TeacherOutput
 
 Configs = dict[str, TeacherConfig]
 
 
-def build(folders: dict[str, Path], frames: int = 64, **changes: TeacherConfig) -> DistillationObjective:
+def build(
+    folders: dict[str, Path],
+    frames: int = 64,
+    settings: dict[str, Any] | None = None,
+    summary_tokens: int = 1,
+    sources: Sequence[str] = (),
+    **changes: TeacherConfig,
+) -> DistillationObjective:
     torch.manual_seed(0)
-    student = ZenModel(ZenConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2))
+    student = ZenModel(
+        ZenConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_summary_tokens=summary_tokens)
+    )
     configs = {name: changes.get(name, TeacherConfig(repo=str(folder))) for name, folder in folders.items()}
     teachers = {name: load_teacher(str(folder)) for name, folder in folders.items()}
-    settings = DistillationConfig(head_width=32, calibration_frames=frames)
-    return DistillationObjective(student, ZenImageProcessor(), teachers, configs, settings, image_size=64)
+    config = DistillationConfig(head_width=32, calibration_frames=frames, **(settings or {}))
+    return DistillationObjective(
+        student, ZenImageProcessor(), teachers, configs, config, image_size=64, sources=sources
+    )
 
 
 def smooth_images(count: int, seed: int = 0) -> torch.Tensor:
@@ -205,3 +218,123 @@ def test_calibration_looks_at_valid_tokens_only(
     assert int(normalizer.count) == 63 * 8
     torch.testing.assert_close(normalizer.mean, seen.mean(dim=0))
     assert int(objective.branch("vit", "summary").normalizer.count) == 63
+
+
+@pytest.mark.parametrize("summary", ["angle", "cosine", "cosine_smooth_l1", "mse"])
+@pytest.mark.parametrize("dense", ["mse", "cosine", "cosine_smooth_l1", "token_similarity_kl"])
+def test_every_loss_stands_beside_that_of_the_constant(
+    summary: str, dense: str, tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
+) -> None:
+    config = TeacherConfig(repo="", summary_loss=summary, dense_loss=dense)
+    objective = build({"vit": tiny_teachers["vit"]}, vit=config)
+    images = smooth_images(64)
+    objective.calibrate([as_batch(images)])
+    meter = AgreementMeter()
+    losses = objective(as_batch(images), meter=meter)
+    rows = {row["tokens"]: row for row in meter.rows()}
+    for tokens in ("summary", "dense"):
+        assert rows[tokens]["loss"] == pytest.approx(float(losses[f"vit/{tokens}"].detach()), rel=1e-5)
+        assert float(rows[tokens]["constant_loss"]) > 0
+    expected = {"mse": 1.0, "cosine": 1.0}  # of the centre, which has no direction
+    if dense in expected:
+        assert rows["dense"]["constant_loss"] == pytest.approx(expected[dense], abs=0.02)
+
+
+def test_terms_between_tokens_and_frames(tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]) -> None:
+    config = TeacherConfig(repo="", relational_weight=1.0, gram_weight=2.0, temporal_gram_weight=0.5)
+    objective = build({"vit": tiny_teachers["vit"]}, vit=config).train()
+    images = smooth_images(64)
+    objective.calibrate([as_batch(images)])
+    pairs = torch.arange(4) // 2
+    losses = objective(as_batch(images[:4], shared=pairs))
+    assert set(losses) == {"vit/summary", "vit/dense", "vit/relational", "vit/gram", "vit/temporal_gram"}
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(bool(each.grad.isfinite().all()) for each in objective.parameters() if each.grad is not None)
+    assert float(objective(as_batch(images[:4]))["vit/temporal_gram"].detach()) == 0  # no frame has a partner
+
+
+def test_dropping_keeps_the_hardest_teacher_and_is_a_function_of_the_batch(
+    tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
+) -> None:
+    images = smooth_images(64)
+    whole, dropping = (build(tiny_teachers, settings={"drop_teacher": p}).train() for p in (0.0, 0.999999))
+    for each in (whole, dropping):
+        each.calibrate([as_batch(images)])
+    batch = as_batch(images[:1])
+    every, kept = whole(batch), dropping(batch)
+    totals = {name: float((every[f"{name}/summary"] + every[f"{name}/dense"]).detach()) for name in ("vit", "cnn")}
+    hardest = max(totals, key=lambda name: totals[name])
+    for name in totals:
+        for tokens in ("summary", "dense"):
+            expected = every[f"{name}/{tokens}"] if name == hardest else torch.zeros(())
+            torch.testing.assert_close(kept[f"{name}/{tokens}"], expected)
+    half = build(tiny_teachers, settings={"drop_teacher": 0.5}).train()
+    half.calibrate([as_batch(images)])
+    first, again = (torch.stack(list(half(as_batch(images[:8])).values())) for _ in range(2))
+    assert torch.equal(first, again)
+    assert torch.equal(
+        torch.stack(list(half.eval()(as_batch(images[:8])).values())),
+        torch.stack(list(whole.eval()(as_batch(images[:8])).values())),
+    )  # measured on every teacher
+
+
+def test_a_teacher_is_not_heard_on_other_sources(
+    tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
+) -> None:
+    config = TeacherConfig(repo="", sources=["b"])
+    objective = build({"vit": tiny_teachers["vit"]}, sources=["a", "b"], vit=config)
+    images = smooth_images(64)
+    objective.calibrate([as_batch(images, sources=torch.ones(64, dtype=torch.int64))])
+    mixed = objective(as_batch(images[:4], sources=torch.tensor([0, 1, 0, 1])))
+    own = objective(as_batch(images[[1, 3]], sources=torch.tensor([1, 1])))
+    for name, loss in own.items():
+        torch.testing.assert_close(mixed[name], loss)
+    meter = AgreementMeter()
+    none = objective(as_batch(images[:4]), meter=meter)
+    assert [float(loss.detach()) for loss in none.values()] == [0.0, 0.0]
+    assert meter.rows() == []
+    with pytest.raises(UserError, match=r"unknown source of teachers\.vit\.sources 'b'\. .*Known: a, bb"):
+        build({"vit": tiny_teachers["vit"]}, sources=["a", "bb"], vit=config)
+
+
+def test_shifts_move_student_and_teachers_apart_in_training_only(
+    tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
+) -> None:
+    objective = build({"vit": tiny_teachers["vit"]}, settings={"shift": 1.0}).train()
+    images = smooth_images(64)
+    objective.calibrate([as_batch(images).split(8)[0]._replace(numbers=-1 - torch.arange(8))] * 8)
+    batch = as_batch(images[:4])
+    shifts = objective._shifts(batch)
+    assert set(shifts) == {"student", "vit"}
+    assert shifts == objective._shifts(batch)
+    assert not torch.equal(objective.prepare(batch)["vit"].dense, objective.targets(batch.images)["vit"].dense)
+    objective(batch, objective.prepare(batch))["vit/dense"].backward()
+    assert objective.eval()._shifts(batch) == {}
+    with pytest.raises(UserError, match=r"needs equal grids, but teacher 'cnn' has 2x2 cells where .* has 4x4"):
+        build({"cnn": tiny_teachers["cnn"]}, settings={"shift": 1.0}, cnn=TeacherConfig(repo="", input_size=64))
+
+
+def test_summary_tokens_are_shared_or_one_each(tiny_teachers: dict[str, Path]) -> None:
+    assert build(tiny_teachers, summary_tokens=2)._summary_tokens == {"vit": 0, "cnn": 1}
+    assert build(tiny_teachers)._summary_tokens == {"vit": 0, "cnn": 0}
+    with pytest.raises(UserError, match=r"num_summary_tokens=3, but 2 teachers teach summaries: set 1, .* or 2"):
+        build(tiny_teachers, summary_tokens=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dense_loss": "msee"}, r"unknown teachers\.\*\.dense_loss 'msee'\. Did you mean 'mse'"),
+        ({"summary_loss": "token_similarity_kl"}, r"unknown teachers\.\*\.summary_loss .*Known: angle, cosine"),
+        ({"gram_weight": -1.0}, r"teachers\.\*\.gram_weight must not be negative, got -1"),
+    ],
+)
+def test_wrong_losses_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        TeacherConfig(repo="x", **change)
+
+
+@pytest.mark.parametrize("change", [{"drop_teacher": 1.0}, {"shift": -0.5}])
+def test_wrong_settings_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(change))):
+        DistillationConfig(**change)

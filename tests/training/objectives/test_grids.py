@@ -36,8 +36,8 @@ def triangle_weights(source: int, target: int) -> torch.Tensor:
     """The resampling of one axis by its definition, `(target, source)`.
 
     Output j lies at (j + 1/2)·s in the input, s = source / target; input i, at i + 1/2, weighs
-    1 - distance / max(s, 1). At the border what would lie outside is left out, and the rest is made to sum to 1; a grid that grows repeats its
-    edge instead, which for two neighbors is the same.
+    1 - distance / max(s, 1). At the border what would lie outside is left out, and the rest is made to sum to 1; a
+    grid that grows repeats its edge instead, which for two neighbors is the same.
     """
     scale = source / target
     centers = (torch.arange(target, dtype=torch.float64)[:, None] + 0.5) * scale

@@ -1,0 +1,54 @@
+"""What each teacher of a run is asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from training.errors import UserError
+from training.objectives.distillation_settings import TeacherConfig
+from training.teachers.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one teacher is asked for: input size and grid in pixels and cells, which tokens count and how much."""
+
+    input_size: tuple[int, int]
+    grid: tuple[int, int]
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+def plan_teacher(
+    name: str, teacher: Teacher, config: TeacherConfig, base_size: int, image_size: int, patch: int
+) -> Plan:
+    """Decide a teacher's input size, grid and token kinds.
+
+    Args:
+        name: of the teacher in messages.
+        teacher: what is planned.
+        config: its settings.
+        base_size: side in pixels of the student's input for which `config.input_size` is meant.
+        image_size: side in pixels at which the student works.
+        patch: of the student.
+
+    Raises:
+        UserError: no legal input size, or no token kind left to learn.
+    """
+    weights = {
+        tokens: weight
+        for tokens, weight in (("summary", config.summary_weight), ("dense", config.dense_weight))
+        if weight and tokens in teacher.spec.roles
+    }
+    if not weights:
+        raise UserError(
+            f"teacher {name!r} teaches nothing: the weights of its roles ({', '.join(teacher.spec.roles)}) are all 0"
+        )
+    if config.input_size is None:
+        cells = image_size // patch
+        size = teacher.input_size_for_grid(cells, cells)
+    else:
+        edge = config.input_size
+        if image_size != base_size and teacher.spec.fixed_size is None:
+            scaled = edge * image_size / base_size
+            edge = min(teacher.spec.nearest_sizes(round(scaled)), key=lambda legal: abs(legal - scaled))
+        size = (edge, edge)
+    return Plan(input_size=size, grid=teacher.grid_of(size), weights=weights)
