@@ -7,7 +7,9 @@
 called as those of a source manifest (`labels.LABEL_COLUMNS`), or named in `dataset_columns`, are its labels.
 """
 
+import itertools
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,12 +19,13 @@ from typing import Any
 from training.corpus.labels import LABEL_COLUMNS, Labels, read_labels
 from training.corpus.remote import Known, fetched
 from training.corpus.sources import STILL_SUFFIXES, VIDEO_SUFFIXES, Scan, SourceFile, file_drop, printable, source_file
-from training.errors import UserError
+from training.errors import FULL_DISK, UserError
 from training.registry import unknown_name
 
 HUB, LOCAL = "hf://datasets/", "dataset:"
 # Rows that are held on disk and curated together: stills of one video (100 MB at 720p), videos for several workers.
 ROWS_AT_ONCE = {"image": 500, "video": 8}
+CHUNK_BYTES = 2**20  # of a fetched file in memory at once
 _UNREACHABLE = "check the network and HF_ENDPOINT, or download it and give dataset:PATH"
 
 
@@ -68,6 +71,16 @@ def parse_address(word: str) -> DatasetAddress:
     return DatasetAddress(word, match["name"], False, match["revision"], *(option or None for option in options))
 
 
+@dataclass(frozen=True)
+class _Row:
+    """One row of a dataset."""
+
+    path: str  # name of its file, below the split
+    place: str  # the row, for messages and for the private table
+    labels: Labels
+    media: Mapping[str, Any]  # "bytes" and "path", which may be None or absent
+
+
 @dataclass
 class DatasetSource:
     """One dataset, opened but not read. Made by `open_dataset`."""
@@ -77,7 +90,7 @@ class DatasetSource:
     column: str
     kind: str  # "video" or "image"
     label_columns: Mapping[str, str]  # our name -> the dataset's
-    _paths: set[str] = field(default_factory=set)
+    _paths: set[str] = field(default_factory=set)  # given so far
 
     def scans(self, known: Known, staging: Path) -> Iterator[Scan]:
         """The rows as files: up to `ROWS_AT_ONCE` videos, or neighboring stills of one video.
@@ -91,41 +104,43 @@ class DatasetSource:
         Raises:
             UserError: a label of the wrong type, or the dataset cannot be read on.
         """
+        self._paths.clear()
         for split in self.splits:
             rows = self._rows(split)
             row = next(rows, None)
             while row is not None:
-                found, owner = Scan(), row[1].video_id
+                found, owner = Scan(), row.labels.video_id
                 with tempfile.TemporaryDirectory(dir=staging) as folder:
                     count = 0
                     while row is not None and count < ROWS_AT_ONCE[self.kind]:
-                        if self.kind == "image" and row[1].video_id != owner:
+                        if self.kind == "image" and row.labels.video_id != owner:
                             break
                         self._add(found, row, Path(folder), known)
                         count += 1
                         row = next(rows, None)
                     yield found
 
-    def _rows(self, split: str) -> Iterator[tuple[str, Labels, dict[str, Any] | None]]:
-        """Name, labels and media value ("bytes" and "path") of each row."""
-        number = 0
-        try:
-            for number, row in enumerate(self.splits[split]):
-                labels = read_labels(
-                    {ours: row[theirs] for ours, theirs in self.label_columns.items()},
-                    f"{self.address.word} split {split!r} row {number}",
-                )
-                media = row[self.column]
-                yield self._name(split, number, media), labels, media
-        except (ConnectionError, TimeoutError) as error:
-            raise UserError(
-                f"dataset {self.address.word!r} broke off after row {number} of split {split!r} "
-                f"({type(error).__name__}): run the same command again, it continues"
-            ) from error
+    def _rows(self, split: str) -> Iterator[_Row]:
+        stream = iter(self.splits[split])
+        for number in itertools.count():
+            place = f"{self.address.word} split {split!r} row {number}"
+            try:
+                row = next(stream, None)
+            except Exception as error:  # of the network, of Arrow, of a file format: they have no common base
+                raise UserError(
+                    f"dataset {self.address.word!r} broke off at row {number} of split {split!r} "
+                    f"({type(error).__name__}): run the same command again, it continues; should it break off there "
+                    "again, the dataset is damaged"
+                ) from None  # the message of a remote error may quote a signed URL
+            if row is None:
+                return
+            labels = read_labels({ours: row[theirs] for ours, theirs in self.label_columns.items()}, place)
+            media = row[self.column] or {}
+            yield _Row(self._name(split, number, media), place, labels, media)
 
-    def _name(self, split: str, number: int, media: Mapping[str, Any] | None) -> str:
+    def _name(self, split: str, number: int, media: Mapping[str, Any]) -> str:
         """Path of a row's file as `datasets` states it, below the split; its row number where that says nothing."""
-        stated = re.sub(r"^\w+://", "", ((media or {}).get("path") or "").split("::")[0])
+        stated = re.sub(r"^\w+://", "", (media.get("path") or "").split("::")[0])
         if not self.address.local:
             stated = re.sub(rf"^datasets/{re.escape(self.address.name)}(@[^/]*)?/", "", stated)
         elif Path(stated).is_relative_to(self._root):
@@ -138,37 +153,61 @@ class DatasetSource:
         self._paths.add(path)
         return path
 
-    def _add(self, found: Scan, row: tuple[str, Labels, dict[str, Any] | None], folder: Path, known: Known) -> None:
-        path, labels, media = row
-        file = SourceFile(self.address.input, path, Path(path), 0, 0, labels=labels)
+    def _add(self, found: Scan, row: _Row, folder: Path, known: Known) -> None:
+        file = SourceFile(self.address.input, row.path, Path(row.path), 0, 0, labels=row.labels, url=row.place)
         if known(file):
             return
-        content, stated = (media or {}).get("bytes"), (media or {}).get("path") or ""
-        if content is None and not stated:
-            found.rejected.append((file, file_drop(file, "", "empty_row", f"column {self.column!r} is empty")))
-            return
-        if content is None and "://" not in stated:
-            location = Path(stated)
-            if not (self.address.local and location.resolve().is_relative_to(self._root.resolve())):
-                detail = "the row names a file outside the dataset's folder"
-                found.rejected.append((file, file_drop(file, "", "outside_root", detail)))
-                return
-            file = source_file(self.address.input, path, location, labels)
+        content, stated = row.media.get("bytes"), row.media.get("path") or ""
+        target = folder / f"{len(found.files())}{self._suffix(row.path)}"
+        problem: tuple[str, str] | None = None
+        if content is not None:
+            target.write_bytes(content)
+            file = fetched(file, target)
+        elif not stated:
+            problem = "empty_row", f"column {self.column!r} is empty"
+        elif "://" in stated:
+            problem = self._fetch(stated, target, row.place)
+            file = file if problem else fetched(file, target)
+        elif (location := self._inside(stated)) is None:
+            problem = "outside_root", "the row names a file outside the dataset's folder"
+        elif not location.is_file():
+            problem = "missing_file", "there is no such file"
         else:
-            location = folder / f"{len(found.files())}{self._suffix(path)}"
-            location.write_bytes(self._download(stated) if content is None else content)
-            file = fetched(file, location)
-        (found.videos if self.kind == "video" else found.stills).append(file)
+            file = source_file(self.address.input, row.path, location, row.labels)
+        if problem:
+            found.rejected.append((file, file_drop(file, "", *problem)))
+        else:
+            (found.videos if self.kind == "video" else found.stills).append(file)
 
-    def _download(self, address: str) -> bytes:
+    def _inside(self, stated: str) -> Path | None:
+        """A local file that a row names, also if it is not there; `None` when it lies outside the dataset's folder.
+
+        Relative paths start from that folder or, as `datasets` takes them, from the current one.
+        """
+        places = [self._root / stated, Path(stated)]
+        location = next((place for place in places if place.exists()), places[0])
+        try:
+            inside = self.address.local and location.resolve().is_relative_to(self._root.resolve())
+        except (OSError, RuntimeError, ValueError):  # links in a circle, or a NUL in the name
+            return None
+        return location if inside else None
+
+    def _fetch(self, address: str, target: Path, place: str) -> tuple[str, str] | None:
+        """Write a file of the Hub, or of an archive in the dataset's folder, to `target`; reason and detail if not."""
         import fsspec
 
-        if not address.split("::")[-1].startswith("hf://"):
-            raise UserError(
-                f"dataset {self.address.word!r} names a file outside the Hub: download it and give its path"
-            )
-        with fsspec.open(address, "rb") as content:
-            return content.read()
+        last = address.split("::")[-1]
+        if not (last.startswith("hf://") or ("://" not in last and self._inside(last) is not None)):
+            raise UserError(f"{place} names a file outside the Hub and its own folder: download it and give its path")
+        try:
+            with fsspec.open(address, "rb") as content, target.open("wb") as file:
+                shutil.copyfileobj(content, file, CHUNK_BYTES)
+        except Exception as error:  # fsspec's file systems raise what their libraries do, without a common base
+            if isinstance(error, OSError) and error.errno in FULL_DISK:
+                raise
+            target.unlink(missing_ok=True)
+            return "not_fetched", type(error).__name__
+        return None
 
     def _suffix(self, path: str) -> str:
         suffix = PurePosixPath(path).suffix.lower()
@@ -199,6 +238,8 @@ def open_dataset(word: str, columns: Mapping[str, str]) -> DatasetSource:
         if name not in LABEL_COLUMNS:
             raise unknown_name("label in dataset_columns", name, LABEL_COLUMNS)
     splits = _load(address)
+    if not splits:
+        raise UserError(f"dataset {word!r} has no split: give a dataset that holds rows")
     if address.split is not None:
         if address.split not in splits:
             raise unknown_name(f"split of {word!r}", address.split, splits)

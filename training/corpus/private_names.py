@@ -35,7 +35,7 @@ class NameRow:
     true_path: str
     true_video_id: str
     true_case_id: str
-    location: str  # absolute path, or URL
+    location: str  # absolute path, URL, or row of a dataset
     first_number: int | None  # stills: number in the true names that frame 0 of the video had
 
 

@@ -46,7 +46,9 @@ class SourceFile:
     number: int | None = None  # frame number in the name of a still
     prefix: str = ""  # what stands before a bare number; stills with another prefix are another sequence
     labels: Labels = UNLABELED
-    url: str = ""  # where a file that is not on this machine comes from; it has no size and time until it is fetched
+    # Where a file that is not on this machine comes from: a URL, or the row of a dataset. It has no size and time until
+    # it is fetched.
+    url: str = ""
 
     @property
     def key(self) -> tuple[str, str]:

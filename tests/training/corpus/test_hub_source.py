@@ -1,18 +1,24 @@
 """Datasets as input: local ones made on the spot, and what is said of those that cannot be opened."""
 
 import io
+import json
 import sys
+import zipfile
 from pathlib import Path
 
 import datasets
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from training import curate as entry
 from training.corpus import hub_source
 from training.corpus.curation import curate
-from training.corpus.hub_source import open_dataset, parse_address
+from training.corpus.hub_source import DatasetSource, open_dataset, parse_address
 from training.corpus.manifest import read_clips, read_drops
+from training.corpus.private_names import read_names
 from training.errors import UserError
 
 
@@ -128,6 +134,99 @@ def test_row_that_names_a_file_elsewhere(tmp_path, scene, write_still, settings)
     assert len(read_clips(tmp_path / "out" / "manifest.parquet")) == 1
 
 
+def stated_paths(folder: Path, *paths: str) -> str:
+    """A Parquet file whose rows name files instead of holding them, as it is, whatever `datasets` would make of it."""
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    facts = {"info": {"features": {"image": {"_type": "Image"}, "n": {"dtype": "int64", "_type": "Value"}}}}
+    schema = pa.schema([("image", image), ("n", pa.int64())], metadata={"huggingface": json.dumps(facts)})
+    rows = [{"image": {"bytes": None, "path": path}, "n": 1} for path in paths]
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "set.parquet")
+    return f"dataset:{folder / 'set.parquet'}"
+
+
+def test_paths_start_from_the_folder_of_the_dataset_and_do_not_leave_it(tmp_path, scene, write_still, settings):
+    for place in ("set/in", "secret"):
+        write_still(tmp_path / place / "a.png", scene(1))
+    (tmp_path / "set" / "link.png").symlink_to(tmp_path / "secret" / "a.png")
+    word = stated_paths(tmp_path / "set", "in/a.png", "../secret/a.png", "link.png", "in/gone.png", "a\0.png")
+    curate([word], tmp_path / "out", settings())
+    assert [clip.path for clip in read_clips(tmp_path / "out" / "manifest.parquet")] == ["train/in/a.png"]
+    reasons = {drop.path: drop.reason for drop in read_drops(tmp_path / "out" / "drops.parquet")}
+    assert reasons == {
+        "train/secret/a.png": "outside_root",
+        "train/link.png": "outside_root",
+        "train/in/gone.png": "missing_file",
+        "train/a\0.png": "outside_root",
+    }
+
+
+def test_videos_in_an_archive_of_the_folder(tmp_path, video_bytes, settings):
+    (tmp_path / "set").mkdir()
+    with zipfile.ZipFile(tmp_path / "set" / "train.zip", "w") as archive:
+        archive.writestr("x/a.mp4", video_bytes)
+    curate([f"dataset:{tmp_path / 'set'}"], tmp_path / "out", settings())
+    (clip,) = read_clips(tmp_path / "out" / "manifest.parquet")
+    assert (clip.path, clip.num_frames) == ("train/x/a.mp4", 4)
+
+
+def test_a_file_that_cannot_be_fetched_has_its_row_and_is_tried_again(tmp_path, scene, settings, monkeypatch):
+    image = {"bytes": png(scene(1)), "path": None}
+    word = save_parquet(tmp_path / "set.parquet", [{"image": image, "n": 1}], "image", datasets.Image())
+
+    def opened(word: str, columns: dict) -> DatasetSource:
+        source = open_dataset(word, columns)
+        gone = {"bytes": None, "path": "hf://datasets/a/b/gone.png"}
+        source.splits["train"] = [{"image": image}, {"image": gone}]
+        return source
+
+    def fetch(address: str, mode: str) -> io.BytesIO:
+        assert (address, mode) == ("hf://datasets/a/b/gone.png", "rb")
+        return fetched.pop()
+
+    class Broken(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise TimeoutError
+
+    fetched: list[io.BytesIO] = [io.BytesIO(png(scene(2))), Broken()]
+    monkeypatch.setattr("training.corpus.inputs.open_dataset", opened)
+    monkeypatch.setattr(fsspec, "open", fetch)
+    curate([word], tmp_path / "out", settings())
+    (drop,) = read_drops(tmp_path / "out" / "drops.parquet")
+    assert (drop.path, drop.reason, drop.detail) == ("train/datasets/a/b/gone.png", "not_fetched", "TimeoutError")
+    curate([word], tmp_path / "out", settings())
+    assert read_drops(tmp_path / "out" / "drops.parquet") == []
+    assert len(read_clips(tmp_path / "out" / "manifest.parquet")) == 2
+
+
+def test_a_file_of_neither_the_hub_nor_the_folder_is_not_fetched(tmp_path):
+    word = stated_paths(tmp_path / "set", f"zip://a.png::{tmp_path}/other.zip")
+    with pytest.raises(UserError, match=r"set.parquet split 'train' row 0 names a file outside the Hub and its own"):
+        list(open_dataset(word, {}).scans(lambda file: False, tmp_path))
+
+
+def test_the_private_table_says_which_row_a_file_was(tmp_path, scene, settings):
+    rows = [{"image": {"bytes": png(scene(number)), "path": None}, "n": 1} for number in range(2)]
+    rows.append({"image": None, "n": 1})
+    word = save_parquet(tmp_path / "set.parquet", rows, "image", datasets.Image())
+    curate([word], tmp_path / "out", settings(deidentify=True))
+    assert {row.true_path: row.location for row in read_names(tmp_path / "out.private")} == {
+        "train/0-row.jpg": f"{word} split 'train' row 0",
+        "train/1-row.jpg": f"{word} split 'train' row 1",
+        "train/2-row.jpg": f"{word} split 'train' row 2",
+    }
+
+
+def test_reading_twice_gives_the_same_names(tmp_path, scene):
+    image = {"bytes": png(scene(1)), "path": "a.png"}
+    word = save_parquet(tmp_path / "set.parquet", [{"image": image, "n": 1}] * 2, "image", datasets.Image())
+    source = open_dataset(word, {})
+    first, again = (
+        [file.path for scan in source.scans(lambda file: False, tmp_path) for file in scan.files()] for _ in range(2)
+    )
+    assert first == again == ["train/a.png", "train/1-row-a.png"]
+
+
 def test_addresses(tmp_path):
     address = parse_address("hf://datasets/org/name@v1.0:default:train:video")
     assert (address.name, address.revision, address.config) == ("org/name", "v1.0", "default")
@@ -159,6 +258,9 @@ def test_unknown_split_column_or_label(tmp_path, scene):
     datasets.Dataset.from_dict({"text": ["a"]}).to_parquet(tmp_path / "text.parquet")
     with pytest.raises(UserError, match="needs one video or image column, it has only text: name it as"):
         open_dataset(f"dataset:{tmp_path / 'text.parquet'}", {})
+    datasets.DatasetDict({}).save_to_disk(tmp_path / "none")
+    with pytest.raises(UserError, match=r"none' has no split: give a dataset that holds rows"):
+        open_dataset(f"dataset:{tmp_path / 'none'}", {})
     (tmp_path / "bad.parquet").write_text("x")
     with pytest.raises(UserError, match=r"bad.parquet' cannot be opened: "):
         open_dataset(f"dataset:{tmp_path / 'bad.parquet'}", {})
@@ -189,8 +291,20 @@ def test_stream_that_breaks_off(tmp_path, scene):
         raise ConnectionError
 
     source.splits["train"] = rows()
-    with pytest.raises(UserError, match=r"broke off after row 0 of split 'train' .*: run the same command again"):
+    with pytest.raises(UserError, match=r"broke off at row 1 of split 'train' \(ConnectionError\): run the same"):
         list(source.scans(lambda file: False, tmp_path))
+
+
+def test_a_dataset_that_is_damaged_in_the_middle(tmp_path, scene):
+    rows = [{"image": {"bytes": png(scene(1)), "path": None}, "text": "x" * 9} for _ in range(6)]
+    word = save_parquet(tmp_path / "set.parquet", rows, "image", datasets.Image())
+    with pq.ParquetFile(tmp_path / "set.parquet") as file:
+        place = file.metadata.row_group(0).column(0).data_page_offset
+    content = bytearray((tmp_path / "set.parquet").read_bytes())
+    content[place : place + 60] = bytes(60)
+    (tmp_path / "set.parquet").write_bytes(content)
+    with pytest.raises(UserError, match=r"set.parquet' broke off at row 0 of split 'train' \(\w+\): run the same"):
+        list(open_dataset(word, {}).scans(lambda file: False, tmp_path))
 
 
 def test_command_line_takes_datasets(tmp_path, video_bytes, monkeypatch, capsys):
