@@ -148,11 +148,16 @@ def restore_objective(checkpoint: Path, objective: Objective) -> None:
     Raises:
         UserError: as `restore_checkpoint`.
     """
-    state = _read_state(checkpoint / "trainer_state.pt")
+    state = objective_state(checkpoint)
     own = objective.state_dict()
     kept = {key: value for key, value in own.items() if not key.startswith("student.")}
-    _check_keys(checkpoint / "trainer_state.pt", state["objective"], kept)
-    objective.load_state_dict(own | state["objective"], strict=True)
+    _check_keys(checkpoint / "trainer_state.pt", state, kept)
+    objective.load_state_dict(own | state, strict=True)
+
+
+def objective_state(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """What the objective of a checkpoint keeps beside its student, on the CPU. Raises `UserError` if unreadable."""
+    return _read_state(checkpoint / "trainer_state.pt")["objective"]
 
 
 def _is_full(error: Exception) -> bool:

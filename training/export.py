@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from modeling_zen import ZenImageProcessor, ZenModel, ZenVideoProcessor
+from training.adaptors import write_adaptors
 from training.checkpointing import latest_checkpoint
 from training.config import to_plain
 from training.corpus import Corpus
@@ -65,7 +66,11 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def write_hub_folder(
-    run: RunFolder, objective: Objective, processor: ZenImageProcessor, summary: dict[str, Any], *, average: bool
+    run: RunFolder,
+    config: PretrainConfig,
+    objective: Objective,
+    processor: ZenImageProcessor,
+    summary: dict[str, Any],
 ) -> Path:
     """Write run.json and `hub/`: model, processors, their code, and the facts a model card is made from.
 
@@ -76,10 +81,12 @@ def write_hub_folder(
     shutil.rmtree(temporary, ignore_errors=True)
     last = latest_checkpoint(run.checkpoints)
     assert last is not None  # the last step saves one
-    ZenModel.from_pretrained(last / ("average" if average else "model")).save_pretrained(temporary)
+    ZenModel.from_pretrained(last / ("average" if config.ema_decay else "model")).save_pretrained(temporary)
     processor.save_pretrained(temporary)
     ZenVideoProcessor(size=dict(processor.size)).save_pretrained(temporary)
     write_json(temporary / "training.json", summary)
+    if objective.facts().get("teachers.json"):
+        write_adaptors(last, objective.facts()["teachers.json"], config.teachers, temporary)
     for name in (*objective.facts(), "corpus.json"):
         shutil.copyfile(run.path / name, temporary / name)
     shutil.rmtree(run.hub, ignore_errors=True)

@@ -80,7 +80,7 @@ def main() -> None:
     if accelerator.is_main_process:
         steps = config.max_steps
         summary = describe_run(config, objective, steps, hooks.seconds, run.logged(steps, "held_out"))
-        hub = write_hub_folder(run, objective, processor, summary, average=average is not None)
+        hub = write_hub_folder(run, config, objective, processor, summary)
         print(f"finished {steps} steps; the model is in {hub}: AutoModel.from_pretrained({str(hub)!r})")
 
 

@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModel
 
-import modeling_zen  # noqa: F401  (registers the Auto classes)
+from modeling_zen.teacher_adaptor import TeacherAdaptor
 from training import pretrain
 from training.loader import ViewBatch
 from training.objectives.distillation import DistillationObjective
+from training.objectives.heads import ProjectorHead
 from training.objectives.objective import Objective
 
 # Epochs of 5 x 8 train frames - the held-out ones - are 16 groups of two: 12 steps come back to remembered views.
@@ -77,6 +78,30 @@ def test_hub_folder_loads_with_auto_classes(finished: Path) -> None:
     assert processor.size == {"height": 32, "width": 32}
     stored = weights(finished)
     assert all(torch.equal(value, stored[name]) for name, value in model.state_dict().items())
+
+
+def test_adaptors_speak_the_teachers_own_space(finished: Path, tiny_teachers: dict[str, Path]) -> None:
+    """The folded head equals the head followed by the inverse normaliser."""
+    model = AutoModel.from_pretrained(finished / "hub")
+    files = sorted(path.name for path in (finished / "hub" / "adaptors").iterdir())
+    assert files == [f"{teacher}_{tokens}.safetensors" for teacher in ("cnn", "vit") for tokens in ("dense", "summary")]
+    state = torch.load(finished / "checkpoints" / "step-00000012" / "trainer_state.pt", weights_only=True)["objective"]
+    summary = model(pixel_values=torch.rand(2, 3, 32, 32)).pooler_output
+    for name, width in (("vit", 16), ("cnn", 20)):
+        adaptor = TeacherAdaptor.from_pretrained(finished / "hub", name, "summary")
+        assert adaptor.facts["licence"] == "not stated: see its model card"
+        assert str(tiny_teachers[name].parent) not in json.dumps(adaptor.facts)
+        prefix = f"branches.{name}.summary."
+        head = ProjectorHead(192, width, 16)
+        head.load_state_dict({k.removeprefix(prefix + "head."): v for k, v in state.items() if prefix + "head." in k})
+        expected = head(summary) + state[prefix + "normalizer.mean"].float()  # "center"
+        torch.testing.assert_close(adaptor(summary), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(OSError, match=r"resnet_summary\.safetensors"):
+        TeacherAdaptor.from_pretrained(finished / "hub", "resnet")
+    save_file({"adaptor.fc1.weight": torch.ones(2, 2)}, finished / "hub" / "adaptors" / "broken_dense.safetensors")
+    with pytest.raises(ValueError, match=r"broken_dense\.safetensors of .* is not an adaptor"):
+        TeacherAdaptor.from_pretrained(finished / "hub", "broken", "dense")
+    (finished / "hub" / "adaptors" / "broken_dense.safetensors").unlink()
 
 
 def test_log_holds_every_teacher_on_both_splits(finished: Path) -> None:
