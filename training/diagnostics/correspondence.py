@@ -6,6 +6,8 @@ import numpy as np
 
 from training.diagnostics.directions import unit_rows
 
+ALPHA = 0.1  # of the longer side: 2 of 20 cells; the usual threshold of correspondence
+
 
 class Matches(NamedTuple):
     """What one frame's tokens found in its warped copy.
@@ -13,21 +15,30 @@ class Matches(NamedTuple):
     Attributes:
         hits: queries whose match lies within α · max(H, W) cells of the true place.
         returned: queries whose match, matched back, lies within the same distance of where they started.
-        stayed: queries whose true place is that near to where they started: what a model scores that knows nothing but
-            positions.
-        chance: expected hits of a random match.
         queries: tokens that count and whose true place is inside the warped frame.
     """
 
     hits: float
     returned: float
+    queries: int
+
+
+class Guesses(NamedTuple):
+    """What the same queries score without looking at a token.
+
+    Attributes:
+        random: expected hits of a random match.
+        stayed: hits of a model that knows nothing but positions and matches every token with its own place.
+        queries: as in `Matches`.
+    """
+
+    random: float
     stayed: float
-    chance: float
     queries: int
 
 
 def match_tokens(
-    original: np.ndarray, warped: np.ndarray, places: np.ndarray, asked: np.ndarray, alpha: float = 0.1
+    original: np.ndarray, warped: np.ndarray, places: np.ndarray, asked: np.ndarray, alpha: float = ALPHA
 ) -> Matches:
     """Match every token to the one of highest cosine in the warped frame (PCK@α), and that one back (cycle).
 
@@ -46,24 +57,30 @@ def match_tokens(
         A frame of 1 x 4 different tokens, shifted by one cell: places are columns 1, 2, 3, 4, of which the last is
         outside. With α = 0.1 a hit is an exact one: 3 of 3.
     """
-    height, width = original.shape[1:]
-    limit = alpha * max(height, width)
+    rows, near, cells, limit = _queries(places, asked, alpha)
+    if not len(rows):
+        return Matches(0, 0, 0)
     # (D, H, W) -> (H*W, D)
     first, second = (unit_rows(part.reshape(len(part), -1).T) for part in (original, warped))
     similar = first @ second.T
-    true = places.reshape(-1, 2)
-    inside = ((true >= -0.5) & (true <= np.array([height, width]) - 0.5)).all(axis=1)
-    rows = np.flatnonzero(inside & asked.ravel())
-    if not len(rows):
-        return Matches(0, 0, 0, 0, 0)
-    cells = np.moveaxis(np.mgrid[:height, :width], 0, -1).reshape(-1, 2)
     found = similar[rows].argmax(axis=1)
     back = similar.T[found].argmax(axis=1)
-    near = np.linalg.norm(true[rows][:, None] - cells, axis=2) <= limit  # (Q, H*W)
-    return Matches(
-        hits=float(near[np.arange(len(rows)), found].sum()),
-        returned=float((np.linalg.norm(cells[back] - cells[rows], axis=1) <= limit).sum()),
-        stayed=float((np.linalg.norm(true[rows] - cells[rows], axis=1) <= limit).sum()),
-        chance=float(near.mean(axis=1).sum()),
-        queries=len(rows),
-    )
+    returned = np.linalg.norm(cells[back] - cells[rows], axis=1) <= limit
+    return Matches(float(near[np.arange(len(rows)), found].sum()), float(returned.sum()), len(rows))
+
+
+def guess_tokens(places: np.ndarray, asked: np.ndarray, alpha: float = ALPHA) -> Guesses:
+    """What the queries of `match_tokens` score without tokens; arguments as there."""
+    rows, near, _, _ = _queries(places, asked, alpha)
+    return Guesses(float(near.mean(axis=1).sum()), float(near[np.arange(len(rows)), rows].sum()), len(rows))
+
+
+def _queries(places: np.ndarray, asked: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Cells that ask (Q,), which cells are near their true place (Q, H*W), all cells (H*W, 2), and what near is."""
+    height, width = asked.shape
+    limit = alpha * max(height, width)
+    true, cells = places.reshape(-1, 2), np.moveaxis(np.mgrid[:height, :width], 0, -1).reshape(-1, 2)
+    inside = ((true >= -0.5) & (true <= np.array([height, width]) - 0.5)).all(axis=1)
+    rows = np.flatnonzero(inside & asked.ravel())
+    near = np.linalg.norm(true[rows][:, None] - cells, axis=2) <= limit
+    return rows, near, cells, limit

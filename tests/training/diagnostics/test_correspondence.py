@@ -1,6 +1,6 @@
 import numpy as np
 
-from training.diagnostics.correspondence import match_tokens
+from training.diagnostics.correspondence import guess_tokens, match_tokens
 
 ALL = np.ones((1, 4), bool)
 SHIFTED = np.array([[[0.0, 1], [0, 2], [0, 3], [0, 4]]])  # each cell one column to the right; the last leaves
@@ -13,15 +13,21 @@ def row(*tokens: int) -> np.ndarray:
 
 def test_a_shift_is_found_exactly() -> None:
     found = match_tokens(row(0, 1, 2, 3), row(-1, 0, 1, 2), SHIFTED, ALL)
-    assert (found.hits, found.returned, found.stayed, found.queries) == (3, 3, 0, 3)
-    assert found.chance == 3 / 4  # each of 3 queries is right in 1 of 4 cells
+    assert (found.hits, found.returned, found.queries) == (3, 3, 3)
 
 
 def test_positions_alone_stay_where_they_are() -> None:
     found = match_tokens(row(0, 1, 2, 3), row(0, 1, 2, 3), SHIFTED, ALL)
-    assert (found.hits, found.returned, found.stayed) == (0, 3, 0)
-    near = match_tokens(row(0, 1, 2, 3), row(0, 1, 2, 3), SHIFTED, ALL, alpha=0.25)
-    assert (near.hits, near.stayed) == (3, 3)
+    assert (found.hits, found.returned) == (0, 3)
+    assert match_tokens(row(0, 1, 2, 3), row(0, 1, 2, 3), SHIFTED, ALL, alpha=0.25).hits == 3
+
+
+def test_what_is_scored_without_looking() -> None:
+    exact, near = guess_tokens(SHIFTED, ALL), guess_tokens(SHIFTED, ALL, alpha=0.25)
+    assert (exact.random, exact.stayed, exact.queries) == (3 / 4, 0, 3)  # each of 3 queries is right in 1 of 4 cells
+    assert near.stayed == 3
+    # Within one cell of columns 1, 2 and 3 lie 3, 3 and 2 of 4 cells.
+    assert near.random == 8 / 4
 
 
 def test_a_match_that_does_not_come_back() -> None:
