@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoImageProcessor, AutoModel
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoVideoProcessor
 
 from training.errors import UserError
 from training.registry import unknown_name
@@ -45,6 +45,8 @@ _NOT_THE_ENCODER = {
     *("classifier", "head", "heads", "head_dist", "fc", "lm_head", "decoder", "pooler"),
     *("text_model", "text_projection", "visual_projection", "logit_scale", "logit_bias"),
 }
+# Video encoders that can be teachers: they take pixel_values_videos and leave out the predictor they come with.
+VIDEO_MODELS = {"vjepa2"}
 # transformers adds a pooler to these classes that most of their checkpoints lack; random weights would fill it.
 _WITHOUT_POOLER = {"vit", "deit"}
 
@@ -161,7 +163,9 @@ def open_model(checkpoint: Checkpoint, config: Any) -> nn.Module:
             **checkpoint.arguments(),
             **extra,
         )
-    missing = sorted(report["missing_keys"])
+    if config.model_type in VIDEO_MODELS:
+        del model.predictor  # guesses masked tokens from the encoder's
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("predictor."))
     unknown = sorted(key for key in report["unexpected_keys"] if not _NOT_THE_ENCODER & set(key.split(".")))
     for keys, verdict in (
         (missing, "the file lacks weights of the encoder"),
@@ -177,6 +181,11 @@ def open_model(checkpoint: Checkpoint, config: Any) -> nn.Module:
 
 def open_preprocessing(checkpoint: Checkpoint, config: Any) -> Preprocessing:
     """What the teacher's own processor says; `UserError` when there is none or it does not state mean and std."""
+    if config.model_type in VIDEO_MODELS:
+        with _explained(checkpoint, "video processor"):
+            processor = AutoVideoProcessor.from_pretrained(checkpoint.path, **checkpoint.arguments())
+            written, _ = type(processor).get_video_processor_dict(checkpoint.path, revision=checkpoint.revision)
+        return from_processor(checkpoint.name, processor, written)
     # timm's wrapped processor exists in one backend only; asking for that one avoids a warning.
     extra = {"backend": "pil"} if config.model_type == "timm_wrapper" else {}
     with _explained(checkpoint, "image processor"):

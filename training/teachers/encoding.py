@@ -1,4 +1,4 @@
-"""One forward pass of any image encoder, and where in its output the summary and the dense tokens are."""
+"""One forward pass of any image or video encoder, and where in its output summary and dense tokens are."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ class TeacherOutput:
 
 
 def encode(model: nn.Module, pixels: Tensor, layer: int | None = None) -> tuple[Tensor, Tensor | None]:
-    """Run an encoder on normalised `pixels` `(B, 3, H, W)`.
+    """Run an image encoder on normalised `pixels` `(B, 3, H, W)`.
 
     Returns:
         Hidden state number `layer` (`last_hidden_state` if that is `None`), tokens `(B, N, D)` or a map `(B, D, h, w)`,
@@ -46,13 +46,27 @@ def encode(model: nn.Module, pixels: Tensor, layer: int | None = None) -> tuple[
     return states[layer], pooled
 
 
+def encode_clips(model: nn.Module, pixels: Tensor, frames: int, tubelet: int) -> Tensor:
+    """Run a video encoder on normalised `pixels` `(B, 3, H, W)` of clips of `frames` neighbours each.
+
+    Every frame is repeated to fill its tubelet, as the model itself does with a single image: so each has a dense grid
+    of its own, which attends to the other frames of its clip.
+
+    Returns:
+        `last_hidden_state`, one row of tokens `(B, h*w, D)` per frame.
+    """
+    clips = pixels.unflatten(0, (-1, frames)).repeat_interleave(tubelet, dim=1)  # (B/T, T*tubelet, 3, H, W)
+    hidden = model(pixel_values_videos=clips, skip_predictor=True).last_hidden_state
+    return hidden.unflatten(1, (frames, -1)).flatten(0, 1)  # (B/T, T*h*w, D) -> (B, h*w, D)
+
+
 def read_features(spec: TeacherSpec, grid: Size, hidden: Tensor, pooled: Tensor | None) -> TeacherOutput:
     """Find summary and dense tokens in an encoder's output.
 
     Args:
         spec: where they should be.
         grid: rows and columns of dense cells the input size promises.
-        hidden: tokens `(B, N, D)` or a map `(B, D, h, w)`.
+        hidden: tokens `(B, N, D)`, of one frame each, or a map `(B, D, h, w)`.
         pooled: `(B, D)`, `(B, D, 1, 1)` or `None`.
 
     Raises:

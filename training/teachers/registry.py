@@ -89,6 +89,25 @@ _vit(
 _vit("siglip2-base-naflex", "google/siglip2-base-patch16-naflex", 16, "apache-2.0", num_prefix_tokens=0)
 _vit("siglip2-so400m-naflex", "google/siglip2-so400m-patch16-naflex", 16, "apache-2.0", num_prefix_tokens=0)
 
+# Video: no class token; rotary positions that count along the rows of the size it was trained at, so that is the only
+# legal one. The frames of a clip attend to each other; each frame fills a tubelet of its own.
+for _size, _name, _licence in (
+    ("large", "vitl", "mit"),
+    ("huge", "vith", "apache-2.0"),
+    ("giant", "vitg", "apache-2.0"),
+):
+    _vit(
+        f"vjepa2-{_size}",
+        f"facebook/vjepa2-{_name}-fpc64-256",
+        16,
+        _licence,
+        kind="video",
+        summary="mean",
+        num_prefix_tokens=0,
+        tubelet_size=2,
+        fixed_size=(256, 256),
+    )
+
 _vit(
     "endovit",
     "egeozsoy/EndoViT",

@@ -7,7 +7,7 @@ from training.errors import UserError
 
 Size = tuple[int, int]
 
-KINDS = ("tokens", "map")
+KINDS = ("tokens", "map", "video")
 SUMMARIES = ("pooler", "first_token", "mean", "none")
 ROLES = ("summary", "dense")
 
@@ -21,7 +21,9 @@ class TeacherSpec:
 
     name: str  # how recipes, logs and cards call it
     repo: str  # Hub id, or the name of a local folder (never its path: specs are published)
-    kind: str  # "tokens": (batch, prefix + h*w, width), as ViTs give; "map": (batch, width, h, w), as CNNs give
+    # "tokens": (batch, prefix + h*w, width), as ViTs give; "map": (batch, width, h, w), as CNNs give; "video":
+    # (clips, frames*h*w, width), a grid for every frame that fills a tubelet
+    kind: str
     summary: str  # "pooler": pooler_output, "first_token", "mean" of the dense cells, or "none"
     dense: bool  # whether its patch tokens (or map) may be distilled
     patch_size: int  # input pixels per dense cell, along each axis
@@ -32,6 +34,7 @@ class TeacherSpec:
     licence: str  # terms of the weights; they may restrict the student
     source: str  # URL or package the weights come from
     num_prefix_tokens: int = 0  # tokens before the patches (class and register tokens); 0 for maps
+    tubelet_size: int = 0  # frames that one token of a video teacher spans; 0 for image teachers
     dense_layer: int | None = None  # which hidden state of a CNN is its dense map; None = last_hidden_state
     fixed_size: Size | None = None  # the only legal input of a teacher without resizable positions
     revision: str | None = None  # Hub commit; None = the newest, which is then resolved and recorded
@@ -47,6 +50,16 @@ class TeacherSpec:
             raise ValueError(f"teacher {self.name!r}: roles={self.roles} but its outputs allow only {expected}")
         if self.kind == "map" and (self.num_prefix_tokens or self.summary == "first_token"):
             raise ValueError(f"teacher {self.name!r}: a feature map has no prefix tokens")
+        if (self.kind == "video") != (self.tubelet_size > 0):
+            raise ValueError(
+                f"teacher {self.name!r}: kind={self.kind!r} and tubelet_size={self.tubelet_size} contradict each "
+                "other: video teachers have tubelets of one frame or more, image teachers none"
+            )
+        if self.kind == "video" and (self.num_prefix_tokens or self.summary not in ("mean", "none")):
+            raise ValueError(
+                f"teacher {self.name!r}: the tokens of a video are its frames' grids, so it has no prefix tokens and "
+                "its summary is 'mean' or 'none'"
+            )
         if self.kind != "map" and self.dense_layer is not None:
             raise ValueError(f"teacher {self.name!r}: only a feature map can come from another layer than the last")
         if self.summary == "first_token" and self.num_prefix_tokens == 0:

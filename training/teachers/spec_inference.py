@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import UserError
-from training.teachers.checkpoint import Checkpoint
+from training.teachers.checkpoint import VIDEO_MODELS, Checkpoint
 from training.teachers.encoding import encode
 from training.teachers.preprocessing import Preprocessing
 from training.teachers.spec import Size, TeacherSpec
@@ -28,8 +28,18 @@ def infer_spec(checkpoint: Checkpoint, model: nn.Module, preprocessing: Preproce
     Raises:
         UserError: the configuration and the output do not fit together.
     """
-    size = _usual_size(model.config, preprocessing)
-    hidden, pooled = encode(model, torch.zeros(1, 3, *size))
+    config: Any = model.config
+    if config.model_type in VIDEO_MODELS:
+        return _video_spec(checkpoint, config)
+    size = _usual_size(config, preprocessing)
+    try:
+        hidden, pooled = encode(model, torch.zeros(1, 3, *size))
+    except (AssertionError, ValueError, RuntimeError, TypeError) as error:  # how models refuse an input
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"teacher {checkpoint.name!r}: a {config.model_type!r} model does not take a {size[0]}x{size[1]} image "
+            f"({reason}); image encoders and {', '.join(sorted(VIDEO_MODELS))} can be teachers"
+        ) from error
     kind = "map" if hidden.ndim == 4 else "tokens"
     patch = _map_stride(checkpoint, hidden, size) if kind == "map" else _declared_patch(checkpoint, model)
     prefix = 0 if kind == "map" else _prefix_tokens(checkpoint, model, hidden, size, patch)
@@ -50,6 +60,27 @@ def infer_spec(checkpoint: Checkpoint, model: nn.Module, preprocessing: Preproce
         source=checkpoint.source,
         num_prefix_tokens=prefix,
         fixed_size=None if resizable else size,
+    )
+
+
+def _video_spec(checkpoint: Checkpoint, config: Any) -> TeacherSpec:
+    """Of a V-JEPA 2: one size, because its rotary positions count along the rows of that size."""
+    size = (config.crop_size, config.crop_size)
+    return TeacherSpec(
+        name=checkpoint.name,
+        repo=checkpoint.public_name,
+        kind="video",
+        summary="mean",
+        dense=True,
+        patch_size=config.patch_size,
+        min_size=config.crop_size,
+        max_size=config.crop_size,
+        size_multiple=config.patch_size,
+        roles=("summary", "dense"),
+        licence=checkpoint.licence,
+        source=checkpoint.source,
+        tubelet_size=config.tubelet_size,
+        fixed_size=size,
     )
 
 

@@ -1,6 +1,7 @@
 """A frozen teacher: images in [0, 1] in, float32 summary and dense tokens out, normalised by its own processor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,8 +16,10 @@ from training.teachers.checkpoint import (
     open_model,
     open_preprocessing,
 )
-from training.teachers.encoding import TeacherOutput, encode, read_features
+from training.teachers.encoding import TeacherOutput, encode, encode_clips, read_features
 from training.teachers.folding import fold_batch_norms
+from training.teachers.parking import lent
+from training.teachers.precision import check_dtype, compute_dtype, lower_weights
 from training.teachers.preprocessing import Preprocessing
 from training.teachers.spec import Size, TeacherSpec
 from training.teachers.spec_inference import infer_spec
@@ -29,7 +32,7 @@ def load_teacher(
     *,
     revision: str | None = None,
     trust_remote_code: bool = False,
-    dtype: torch.dtype = torch.float32,
+    dtype: str = "float32",
 ) -> "Teacher":
     """Load a teacher and check it against its spec and its processor.
 
@@ -37,13 +40,15 @@ def load_teacher(
         name_or_repo: a name of `python -m training.teachers list`, a Hub id, or a local folder that `AutoModel` loads.
         revision: Hub commit, tag or branch; without one the newest is resolved and recorded.
         trust_remote_code: run code from the repository; only with `revision` pinned to a commit.
-        dtype: autocast type of the forward pass on accelerators. CPUs always compute in float32, where bfloat16 is
-            slower. Outputs are float32 either way.
+        dtype: "float32", "bfloat16" or "auto" (bfloat16 on GPUs that have it), see `compute_dtype`. Outputs are
+            float32 either way.
 
     Raises:
-        UserError: an unknown name, a missing or incomplete folder, a repository that is gated or out of reach, weights
-            that do not fill the encoder, a processor without mean and std, or a spec that the model does not match.
+        UserError: an unknown name or dtype, a missing or incomplete folder, a repository that is gated or out of reach,
+            weights that do not fill the encoder, a processor without mean and std, or a spec that the model does not
+            match.
     """
+    check_dtype(f"teacher {name_or_repo!r}: dtype", dtype)
     checkpoint = find_checkpoint(name_or_repo, revision=revision, trust_remote_code=trust_remote_code)
     config, checkpoint = open_config(checkpoint)
     preprocessing = open_preprocessing(checkpoint, config)
@@ -54,11 +59,11 @@ def load_teacher(
 
 
 class Teacher(nn.Module):
-    """A frozen image encoder behind one interface.
+    """A frozen image or video encoder behind one interface.
 
     The network is not a registered submodule: whatever holds a teacher has none of its tensors in `parameters()` or in
     a state dict, so it can be neither trained nor saved. `.to(device)` moves it all the same; requests for another
-    dtype are ignored, its weights stay float32. `.train()` leaves it in eval mode.
+    dtype are ignored, only its own setting `dtype` decides about that. `.train()` leaves it in eval mode.
 
     Attributes:
         spec: where its features are and which inputs are legal.
@@ -66,6 +71,7 @@ class Teacher(nn.Module):
         summary_width: width of the summary, `None` without one.
         dense_width: width of a dense token, `None` without them.
         num_parameters: parameters of the network.
+        dtype: in which precision it computes, a setting of `load_teacher`.
     """
 
     def __init__(
@@ -75,7 +81,7 @@ class Teacher(nn.Module):
         preprocessing: Preprocessing,
         checkpoint: Checkpoint,
         *,
-        dtype: torch.dtype = torch.float32,
+        dtype: str = "float32",
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -87,6 +93,7 @@ class Teacher(nn.Module):
         self.num_parameters = sum(parameter.numel() for parameter in model.parameters())
         self._weights_sha256 = hash_weights(model.state_dict())  # before folding rewrites them
         self._range_checked = False
+        self._lowered: torch.dtype | None = None
         output = self._check_against_spec()
         self.summary_width = None if output.summary is None else output.summary.shape[1]
         self.dense_width = None if output.dense is None else output.dense.shape[1]
@@ -98,6 +105,19 @@ class Teacher(nn.Module):
     def device(self) -> torch.device:
         """Where the network is."""
         return next(self._hidden[0].parameters()).device
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the network's tensors take where they are."""
+        network = self._hidden[0]
+        return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+
+    @contextmanager
+    def lent_to(self, device: torch.device) -> Iterator[None]:
+        """On `device` inside the block; before and after, the network rests where it is."""
+        self._lower_for(device)
+        with lent(self._hidden[0], device):
+            yield
 
     def check_size(self, size: int | Size) -> None:
         """Raise `UserError` naming the two nearest legal sizes unless `size`, an edge or (height, width), is legal."""
@@ -112,12 +132,14 @@ class Teacher(nn.Module):
         return self.spec.input_size_for_grid(height, width)
 
     @torch.no_grad()
-    def forward(self, images: Tensor, size: Size | None = None) -> TeacherOutput:
+    def forward(self, images: Tensor, size: Size | None = None, frames: int = 1) -> TeacherOutput:
         """Features of a batch.
 
         Args:
             images: float `(batch, 3, height, width)` in [0, 1], RGB, on the teacher's device.
             size: input (height, width) the images are resized to first; `None` takes them as they are.
+            frames: neighbours that are the frames of one clip, in order. A video teacher encodes them together, an
+                image teacher does not care.
 
         Returns:
             float32 summary `(batch, summary_width)` and dense tokens `(batch, dense_width, rows, columns)`; either is
@@ -125,13 +147,14 @@ class Teacher(nn.Module):
 
         Raises:
             UserError: an illegal size.
-            ValueError: images of another shape, type or range (the range is looked at in the first batch only).
+            ValueError: images of another shape, type or range (the range is looked at in the first batch only), or
+                no whole number of clips.
         """
-        self._check_images(images)
+        self._check_images(images, frames)
         size = size or (images.shape[-2], images.shape[-1])
         grid = self.spec.grid(size)
         pixels = self.preprocessing.normalize(self.preprocessing.resize(images.float(), size))
-        hidden, pooled = self._encode(pixels)
+        hidden, pooled = self._encode(pixels, frames)
         return read_features(self.spec, grid, hidden, pooled)
 
     def identity(self) -> dict[str, Any]:
@@ -154,25 +177,40 @@ class Teacher(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Teacher":
         """Follow a move to another device. A change of dtype is not followed: targets would lose digits silently."""
         super()._apply(fn, recurse)
-        self._hidden[0].to(fn(torch.empty(0, device=self.device)).device)
+        device = fn(torch.empty(0, device=self.device)).device
+        self._lower_for(device)
+        self._hidden[0].to(device)
         return self
 
-    def _encode(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _lower_for(self, device: torch.device) -> None:
+        """Store weights as the device computes with them; `RuntimeError` where the digits it needs are gone."""
+        wanted = compute_dtype(self.dtype, device)
+        if wanted == torch.float32 and self._lowered:
+            raise RuntimeError(f"teacher {self.spec.name!r} has kept {self._lowered} weights only; load it anew")
+        if wanted != torch.float32 and not self._lowered:
+            lower_weights(self._hidden[0], wanted)
+            self._lowered = wanted
+
+    def _encode(self, pixels: Tensor, frames: int = 1) -> tuple[Tensor, Tensor | None]:
         """The network on normalised pixels, under autocast only where that pays and never under the caller's."""
         if self.spec.kind == "map":
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-        kind = pixels.device.type
-        lower = self.dtype != torch.float32 and kind != "cpu"
-        with torch.autocast(kind, dtype=self.dtype if lower else torch.bfloat16, enabled=lower):
+        dtype = compute_dtype(self.dtype, pixels.device)
+        lower = dtype != torch.float32
+        with torch.autocast(pixels.device.type, dtype=dtype if lower else torch.bfloat16, enabled=lower):
+            if self.spec.kind == "video":
+                return encode_clips(self._hidden[0], pixels, frames, self.spec.tubelet_size), None
             return encode(self._hidden[0], pixels, self.spec.dense_layer)
 
-    def _check_images(self, images: Tensor) -> None:
+    def _check_images(self, images: Tensor, frames: int) -> None:
         """Refuse what would give wrong features without an error."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise ValueError(
                 f"teacher {self.spec.name!r} takes float images (batch, 3, height, width) in [0, 1], got "
                 f"{images.dtype} {tuple(images.shape)}"
             )
+        if frames < 1 or len(images) % frames:
+            raise ValueError(f"{len(images)} images are no clips of {frames} frames each")
         if not self._range_checked and images.numel():
             low, high = (float(value) for value in images.aminmax())
             if not -1e-3 <= low <= high <= 1 + 1e-3:

@@ -32,9 +32,15 @@ from transformers import (
     SwinModel,
     TimmWrapperConfig,
     TimmWrapperModel,
+    VideoMAEConfig,
+    VideoMAEImageProcessor,
+    VideoMAEModel,
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
+    VJEPA2Config,
+    VJEPA2Model,
+    VJEPA2VideoProcessor,
 )
 
 SIZES: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -91,6 +97,18 @@ def _swin(folder: Path) -> None:
     ViTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
 
 
+def _vjepa2(folder: Path) -> None:
+    predictor: dict[str, Any] = {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
+    config = VJEPA2Config(**SIZES, mlp_ratio=2, crop_size=32, patch_size=8, frames_per_clip=4, **predictor)
+    VJEPA2Model(config).save_pretrained(folder)
+    VJEPA2VideoProcessor(crop_size=32).save_pretrained(folder)
+
+
+def _videomae(folder: Path) -> None:
+    VideoMAEModel(VideoMAEConfig(**WIDER, image_size=32, patch_size=16, num_frames=4)).save_pretrained(folder)
+    VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+
+
 def _timm(architecture: str, **model_args: Any) -> Callable[[Path], None]:
     def save(folder: Path) -> None:
         facts: dict[str, Any] = {
@@ -122,6 +140,8 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "timm-vit": _timm("test_vit"),
     "timm-vit-fixed": _timm("test_vit", dynamic_img_size=False),
     "swin": _swin,
+    "vjepa2": _vjepa2,
+    "videomae": _videomae,
 }
 
 

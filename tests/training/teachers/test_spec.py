@@ -118,6 +118,10 @@ def test_json_with_a_missing_field() -> None:
         ({"size_multiple": 16}, "size_multiple=16 a multiple of patch_size=14"),
         ({"min_size": 113, "max_size": 125}, "no multiple of 14 lies between"),
         ({"fixed_size": (224, 225)}, "is no multiple of the patch"),
+        ({"tubelet_size": 2}, "kind='tokens' and tubelet_size=2 contradict each other"),
+        ({"kind": "video", "summary": "mean"}, "kind='video' and tubelet_size=0 contradict each other"),
+        ({"kind": "video", "tubelet_size": 2}, "its summary is 'mean' or 'none'"),
+        ({"kind": "video", "tubelet_size": 2, "summary": "mean", "num_prefix_tokens": 1}, "has no prefix tokens"),
     ],
 )
 def test_contradictions_are_refused(change: dict[str, Any], message: str) -> None:
