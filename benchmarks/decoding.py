@@ -119,7 +119,9 @@ def print_readers(paths: Sequence[Path], rates: Sequence[float], rounds: int) ->
 
 def print_curation(paths: Sequence[Path], fps: float, rounds: int, folder: Path) -> None:
     """One line per video: curation against plain decoding, and against reading the same frames in the same child."""
-    print("| video | fps | plain, s | wanted, s | curation, s | against plain | against wanted | x real time per core |")
+    print(
+        "| video | fps | plain, s | wanted, s | curation, s | against plain | against wanted | x real time per core |"
+    )
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     decoding = DecodingSettings(threads=1)
     settings = CurationSettings(fps=fps, decoding=decoding, engine="inline", deidentify=False)
