@@ -3,11 +3,12 @@
     python -m benchmarks.kills [--kills 20] [--steps 60] [--workers 2] [--seed 0] [key=value ...]
 
 The corpus is rendered, the teachers are tiny and random, the student is a ZEN-nano with drop path; further settings of
-`training.pretrain` follow as key=value. A kill is SIGKILL of the process and its loader workers, at a moment drawn
-between its start and a few steps after it goes on training: while it starts, loads, calibrates, trains or writes.
+`training.pretrain` follow as key=value. A kill is SIGKILL of the process and its loader workers at a drawn moment:
+while it starts, loads or calibrates, or a few steps after it goes on, while it trains, measures or writes.
 """
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -76,6 +77,22 @@ def start(words: list[str]) -> subprocess.Popen[bytes]:
     )
 
 
+def wait(process: subprocess.Popen[bytes], out: Path, draw: random.Random, whole: float) -> None:
+    """Until the moment of the kill: every third one while the run starts, the others up to six logged steps later."""
+    if draw.random() < 1 / 3:
+        time.sleep(draw.uniform(0.0, 0.6) * whole)
+        return
+    log = out / "log.jsonl"
+    before = len(log.read_text(encoding="utf-8").splitlines()) if log.exists() else 0
+    rows = before + draw.randint(1, 6)
+    deadline = time.monotonic() + 3 * whole
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.exists() and len(log.read_text(encoding="utf-8").splitlines()) >= rows:
+            break
+        time.sleep(0.01)
+    time.sleep(draw.uniform(0.0, 0.2))
+
+
 def main() -> None:
     """Run undisturbed, run with kills, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -92,7 +109,7 @@ def main() -> None:
         words += ["student.size=nano", "student.image_size=32", "student.drop_path_rate=0.1", "batch_size=4"]
         words += ["distillation.head_width=16", "distillation.calibration_frames=64", "data.held_out_frames=8"]
         words += [f"max_steps={arguments.steps}", f"data.workers={arguments.workers}", "log.save_every=3"]
-        words += ["log.every=5", "log.eval_every=20", *arguments.settings]
+        words += ["log.every=1", "log.eval_every=20", *arguments.settings]
         began = time.monotonic()
         if start([*words, f"output_dir={folder / 'whole'}"]).wait() != 0:
             sys.exit("the undisturbed run failed: try its settings with python -m training.pretrain")
@@ -102,9 +119,8 @@ def main() -> None:
         moments = []
         for _ in range(arguments.kills):
             process = start([*words, f"output_dir={out}"])
-            try:
-                process.wait(draw.uniform(0.1, 0.75) * whole)
-            except subprocess.TimeoutExpired:
+            wait(process, out, draw, whole)
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             last = latest_checkpoint(out / "checkpoints")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from hub_cards.licences import meaning
+from training.licences import meaning
 from training.report.formats import FORMATS
 from training.report.rendering import one_line
 

@@ -10,10 +10,10 @@ from hub_cards.citation import FILE as CITATION_FILE
 from hub_cards.citation import read_citation
 from hub_cards.corpus_facts import CorpusFacts
 from hub_cards.hub_folder import PICTURE
-from hub_cards.licences import DerivedLicence, derive
 from hub_cards.markdown import markdown_environment
 from hub_cards.results import ResultTable, by_task, cautions, comparisons, eval_results
 from hub_cards.run_records import Run, lookup, read_json
+from training.licences import DerivedLicence, derive
 from training.report.formats import duration
 from training.report.rendering import render
 

@@ -58,6 +58,12 @@ def meaning(licence: str | None) -> str:
     return "terms of its own: read them before using these weights"
 
 
+def restricts(licence: str | None) -> bool:
+    """Whether weights distilled under this licence are bound by more than keeping notices and giving credit."""
+    known = identifier(licence)
+    return known is None or known in _SHARE_ALIKE or "-nc" in known
+
+
 def derive(inputs: Iterable[tuple[str, str | None]]) -> DerivedLicence:
     """The licence for weights made from `inputs`, pairs of (what it is, its licence as recorded).
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub_cards.licences import derive, identifier, meaning
+from training.licences import derive, identifier, meaning, restricts
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,18 @@ def test_meanings():
     assert "assume that nothing is permitted" in meaning("unknown")
     assert "assume that nothing is permitted" in meaning(None)
     assert "terms of its own" in meaning("dinov3-license")
+
+
+@pytest.mark.parametrize(
+    ("licence", "bound"),
+    [
+        ("Apache-2.0", False),
+        ("CC BY 4.0", False),
+        ("CC BY-NC 4.0", True),
+        ("gpl-3.0", True),
+        ("dinov3-license", True),
+        (None, True),
+    ],
+)
+def test_what_binds_a_student(licence: str | None, bound: bool) -> None:
+    assert restricts(licence) is bound
