@@ -152,11 +152,14 @@ def start(config: PretrainConfig) -> Accelerator:
 def build(config: PretrainConfig, accelerator: Accelerator, corpus: Corpus) -> tuple[Objective, ZenImageProcessor]:
     """Teachers, student and objective on the device, and the processor that travels with the student."""
     teachers = {
-        name: load_teacher(each.repo, revision=each.revision, trust_remote_code=each.trust_remote_code)
+        name: load_teacher(
+            each.repo, revision=each.revision, trust_remote_code=each.trust_remote_code, dtype=each.dtype
+        )
         for name, each in config.teachers.items()
     }
-    for teacher in teachers.values():
-        teacher.to(accelerator.device)
+    if not config.distillation.park_teachers:
+        for teacher in teachers.values():
+            teacher.to(accelerator.device)
     student, processor = build_student(config.student)
     size = config.student.image_size
     memory = round(config.data.target_memory_gb * 1e9) if config.data.views_per_frame else 0

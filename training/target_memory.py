@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from training.loader import ViewBatch
 from training.teachers.teacher import TeacherOutput
 
 Targets = Mapping[str, TeacherOutput]
@@ -17,11 +18,11 @@ class TargetMemory:
     first one and those that no longer fit. So a resumed run, whose memory starts empty, sees the same numbers.
 
     Args:
-        ask: the teachers, images `(B, 3, V, V)` and the student's size -> outputs by name.
+        ask: the teachers, a batch and the student's size -> outputs by name.
         limit_bytes: memory it may take; views beyond it are asked for every time. 0 neither remembers nor rounds.
     """
 
-    def __init__(self, ask: Callable[[Tensor, int], Targets], limit_bytes: int) -> None:
+    def __init__(self, ask: Callable[[ViewBatch, int], Targets], limit_bytes: int) -> None:
         self._ask = ask
         self._free = limit_bytes
         self._enabled = limit_bytes > 0
@@ -30,16 +31,17 @@ class TargetMemory:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __call__(self, images: Tensor, views: Tensor, image_size: int) -> Targets:
-        """Outputs for `images` whose view numbers are `views`, int64 `(B,)`; float32, on the images' device."""
+    def __call__(self, batch: ViewBatch, image_size: int) -> Targets:
+        """Outputs for a batch, float32, on the images' device."""
         if not self._enabled:
-            return self._ask(images, image_size)
-        numbers = [(number, image_size) for number in views.tolist()]
+            return self._ask(batch, image_size)
+        images = batch.images
+        numbers = [(number, image_size) for number in batch.numbers.tolist()]
         if all(number in self._rows for number in numbers):
             rows = [self._rows[number] for number in numbers]
             return {name: _stack([row[name] for row in rows], images.device) for name in rows[0]}
         # Always the whole batch: a teacher's rounding may depend on the batch size.
-        rounded = {name: _half(output) for name, output in self._ask(images, image_size).items()}
+        rounded = {name: _half(output) for name, output in self._ask(batch, image_size).items()}
         for position, number in enumerate(numbers):
             self._remember(number, {name: _row(output, position) for name, output in rounded.items()})
         return {name: _float(output, images.device) for name, output in rounded.items()}

@@ -19,6 +19,7 @@ from training.objectives.objective import Objective
 from training.objectives.plan import Plan, plan_teacher
 from training.registry import unknown_name
 from training.target_memory import TargetMemory
+from training.teachers.ensemble import TeacherEnsemble
 from training.teachers.teacher import Teacher, TeacherOutput
 
 STUDENT = "student"  # its key among the shifts; no teacher may be called so
@@ -74,7 +75,10 @@ class DistillationObjective(Objective):
             for size in {image_size, *sizes}
         }
         self.plans = self._plans[image_size]
-        self._memory = TargetMemory(self.targets, memory_bytes)
+        self._ensemble = TeacherEnsemble(teachers, config.teacher_chunk, config.park_teachers)
+        self._memory = TargetMemory(
+            lambda batch, size: self.targets(batch.images, size, shared=batch.shared), memory_bytes
+        )
         width = student.config.hidden_size
         hidden = config.head_width or max(1536, 2 * width)
         self.branches = nn.ModuleDict()
@@ -127,7 +131,11 @@ class DistillationObjective(Objective):
         ]
 
     def targets(
-        self, images: Tensor, image_size: int | None = None, shifts: Mapping[str, Shift] | None = None
+        self,
+        images: Tensor,
+        image_size: int | None = None,
+        shifts: Mapping[str, Shift] | None = None,
+        shared: Tensor | None = None,
     ) -> dict[str, TeacherOutput]:
         """What every teacher says about `images` `(B, 3, V, V)` in [0, 1].
 
@@ -135,22 +143,25 @@ class DistillationObjective(Objective):
             images: views.
             image_size: side at which the student works; `None`: its own.
             shifts: cells by which each teacher's input is moved.
+            shared: which frames are of one clip, see `ViewBatch.shared`; `None`: each is alone.
         """
         plans = self._plans[image_size or self.image_size]
         return {
-            name: teacher(
+            name: self._ensemble.ask(
+                name,
                 shift_images(images, shifts[name], plans[name].grid[0]) if shifts else images,
-                size=plans[name].input_size,
+                plans[name].input_size,
+                shared,
             )
-            for name, teacher in self._teachers.items()
+            for name in self._teachers
         }
 
     def prepare(self, batch: ViewBatch) -> Mapping[str, TeacherOutput]:
         """The teachers' answers for a batch, remembered where its views come again."""
         shifts = self._shifts(batch)
         if shifts:
-            return self.targets(batch.images, self.student_size(batch), shifts)
-        return self._memory(batch.images, batch.numbers, self.student_size(batch))
+            return self.targets(batch.images, self.student_size(batch), shifts, batch.shared)
+        return self._memory(batch, self.student_size(batch))
 
     def forward(
         self,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from training.errors import UserError
 from training.losses import DENSE_LOSSES, SUMMARY_LOSSES
 from training.registry import unknown_name
+from training.teachers.precision import check_dtype
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,7 @@ class TeacherConfig:
 
     repo: str = "???"  # registry name, Hub id or local folder
     revision: str | None = None  # commit to pin; null means the registry's
+    dtype: str = "auto"  # auto | float32 | bfloat16; auto is bfloat16 on GPUs that have it; CPUs stay float32
     input_size: int | None = None  # pixels of its square input; null matches its grid to the student's
     summary_weight: float = 1.0  # weight of the summary loss; 0 leaves the summary out
     dense_weight: float = 1.0  # weight of the dense loss; 0 leaves the dense tokens out
@@ -27,7 +29,8 @@ class TeacherConfig:
     trust_remote_code: bool = False  # only with a pinned revision
 
     def __post_init__(self) -> None:
-        """Refuse losses that do not exist and negative weights."""
+        """Refuse losses and types that do not exist, and negative weights."""
+        check_dtype("teachers.*.dtype", self.dtype)
         for name, known in (("summary_loss", SUMMARY_LOSSES), ("dense_loss", tuple(DENSE_LOSSES))):
             if getattr(self, name) not in known:
                 raise unknown_name(f"teachers.*.{name}", getattr(self, name), known)
@@ -42,6 +45,8 @@ class DistillationConfig:
 
     head_width: int | None = None  # hidden width of the heads; null means max(1536, 2 x student width), as in EUPE
     calibration_frames: int = 2048  # frames that fix the normalisers; aim at 50 dense tokens per dimension
+    teacher_chunk: int = 0  # images per forward pass of a teacher; 0 is the whole batch. Only speed and memory change
+    park_teachers: bool = False  # keep teachers on the CPU, one at a time on the GPU: slower, saves their memory
     # Probability with which every teacher but the hardest of an image is left out for it; 0.5 in UNIC, 0 hears all.
     drop_teacher: float = 0.0
     # Shift the inputs of student and teachers apart by whole cells, normal with this deviation, and compare where they
@@ -54,6 +59,8 @@ class DistillationConfig:
             raise UserError(f"distillation.head_width must be positive, got {self.head_width}")
         if self.calibration_frames < 2:
             raise UserError(f"distillation.calibration_frames must be at least 2, got {self.calibration_frames}")
+        if self.teacher_chunk < 0:
+            raise UserError(f"distillation.teacher_chunk must not be negative, got {self.teacher_chunk}")
         if not 0 <= self.drop_teacher < 1:
             raise UserError(f"distillation.drop_teacher must lie in [0, 1), got {self.drop_teacher}")
         if self.shift < 0:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from training.errors import UserError
 from training.objectives.distillation_settings import TeacherConfig
+from training.teachers.spec import Size, TeacherSpec
 from training.teachers.teacher import Teacher
 
 
@@ -43,8 +44,7 @@ def plan_teacher(
             f"teacher {name!r} teaches nothing: the weights of its roles ({', '.join(teacher.spec.roles)}) are all 0"
         )
     if config.input_size is None:
-        cells = image_size // patch
-        size = teacher.input_size_for_grid(cells, cells)
+        size = _size_for(name, teacher.spec, image_size, patch)
     else:
         edge = config.input_size
         if image_size != base_size and teacher.spec.fixed_size is None:
@@ -52,3 +52,19 @@ def plan_teacher(
             edge = min(teacher.spec.nearest_sizes(round(scaled)), key=lambda legal: abs(legal - scaled))
         size = (edge, edge)
     return Plan(input_size=size, grid=teacher.grid_of(size), weights=weights)
+
+
+def _size_for(name: str, spec: TeacherSpec, image_size: int, patch: int) -> Size:
+    """The input whose grid is the student's; `UserError` naming the sizes of the student that have one."""
+    cells = image_size // patch
+    try:
+        return spec.input_size_for_grid(cells, cells)
+    except UserError as error:
+        edges = spec.fixed_size or spec.nearest_sizes(cells * spec.patch_size)
+        legal = " and ".join(f"{edge // spec.patch_size * patch}" for edge in sorted(set(edges)))
+        inputs = " and ".join(str(edge) for edge in sorted(set(edges)))
+        raise UserError(
+            f"teacher {name!r} has no input whose grid is that of the student at {image_size} px: the nearest are its "
+            f"inputs of {inputs} px, for a student at {legal} px; change student.image_size or stages, or set "
+            f"teachers.{name}.input_size, which resamples the student's grid"
+        ) from error

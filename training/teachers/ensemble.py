@@ -1,6 +1,7 @@
 """All teachers of a run asked about one batch: in portions, and resting on the CPU, where memory is short."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -11,44 +12,35 @@ from training.teachers.teacher import Teacher
 
 
 class TeacherEnsemble:
-    """Asks every teacher about the same images.
+    """Asks teachers about images.
 
     Args:
-        teachers: by name. Parked ones stay where they are, others must be on the device of the images.
+        teachers: by name. Parked ones are on the CPU, others must be on the device of the images.
         chunk: images per forward pass, 0 for the whole batch. It changes speed and memory, not what is computed.
         park: keep the teachers on the CPU and lend one at a time to the device of the images.
     """
 
     def __init__(self, teachers: Mapping[str, Teacher], chunk: int = 0, park: bool = False) -> None:
         self.teachers = dict(teachers)
-        self.chunk, self.park = chunk, park
+        self._chunk, self._park = chunk, park
 
-    def __call__(
-        self, images: Tensor, sizes: Mapping[str, Size], shared: Tensor | None = None
-    ) -> dict[str, TeacherOutput]:
-        """Features of a batch by teacher.
+    def ask(self, name: str, images: Tensor, size: Size, shared: Tensor | None = None) -> TeacherOutput:
+        """Features of a batch by one teacher.
 
         Args:
+            name: of the teacher.
             images: float `(B, 3, H, W)` in [0, 1].
-            sizes: input (height, width) in pixels of each teacher.
+            size: input (height, width) in pixels that they are resized to.
             shared: int64 `(B,)`; neighbours of one number are the frames of one clip (see `ViewBatch.shared`), which a
                 video teacher encodes together. Without it every frame is a clip of its own.
         """
-        outputs = {}
-        for name, teacher in self.teachers.items():
-            if self.park:
-                with teacher.lent_to(images.device):
-                    outputs[name] = self._ask(teacher, images, sizes[name], shared)
-            else:
-                outputs[name] = self._ask(teacher, images, sizes[name], shared)
-        return outputs
-
-    def _ask(self, teacher: Teacher, images: Tensor, size: Size, shared: Tensor | None) -> TeacherOutput:
+        teacher = self.teachers[name]
         together = shared if teacher.spec.kind == "video" else None
-        parts = [
-            teacher(images[own], size=size, frames=frames)
-            for own, frames in portions(len(images), self.chunk, together)
-        ]
+        with teacher.lent_to(images.device) if self._park else nullcontext():
+            parts = [
+                teacher(images[own], size=size, frames=frames)
+                for own, frames in portions(len(images), self._chunk, together)
+            ]
         if len(parts) == 1:
             return parts[0]
         summaries = [part.summary for part in parts if part.summary is not None]

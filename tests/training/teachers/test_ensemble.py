@@ -1,8 +1,10 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from training.teachers import Teacher, load_teacher
 from training.teachers.ensemble import TeacherEnsemble, portions
@@ -36,11 +38,15 @@ def test_portions(count: int, chunk: int, shared: list[int] | None, expected: li
     assert [((rows.start, rows.stop), frames) for rows, frames in found] == expected
 
 
+def ask(teachers: dict[str, Teacher], images: Tensor, shared: Tensor | None = None, **settings: Any) -> dict[str, Any]:
+    ensemble = TeacherEnsemble(teachers, **settings)
+    return {name: ensemble.ask(name, images, SIZES[name], shared) for name in teachers}
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 3, 100])
 def test_chunks_change_nothing(teachers: dict[str, Teacher], chunk: int) -> None:
     images, shared = torch.rand(5, 3, 64, 96), torch.tensor([7, 7, 1, 1, 4])
-    whole = TeacherEnsemble(teachers)(images, SIZES, shared)
-    parts = TeacherEnsemble(teachers, chunk)(images, SIZES, shared)
+    whole, parts = ask(teachers, images, shared), ask(teachers, images, shared, chunk=chunk)
     for name, output in whole.items():
         torch.testing.assert_close(parts[name].summary, output.summary, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(parts[name].dense, output.dense, rtol=1e-4, atol=1e-5)
@@ -50,12 +56,12 @@ def test_a_chunk_is_what_a_teacher_is_shown(teachers: dict[str, Teacher], monkey
     shown: list[tuple[str, int, int]] = []
     honest = Teacher.forward
 
-    def forward(self: Teacher, images: torch.Tensor, size: tuple[int, int], frames: int) -> object:
+    def forward(self: Teacher, images: Tensor, size: tuple[int, int], frames: int) -> object:
         shown.append((self.spec.name, len(images), frames))
         return honest(self, images, size, frames)
 
     monkeypatch.setattr(Teacher, "forward", forward)
-    TeacherEnsemble(teachers, chunk=3)(torch.rand(4, 3, 32, 32), SIZES, torch.tensor([5, 5, 6, 6]))
+    ask(teachers, torch.rand(4, 3, 32, 32), torch.tensor([5, 5, 6, 6]), chunk=3)
     for name in ("dinov2", "timm-cnn"):
         assert [each[1:] for each in shown if each[0] == name] == [(3, 1), (1, 1)]
     assert [each[1:] for each in shown if each[0] == "vjepa2"] == [(2, 2), (2, 2)]
@@ -65,13 +71,13 @@ def test_parked_teachers_answer_the_same_and_rest_between_uses(
     teachers: dict[str, Teacher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = torch.rand(2, 3, 64, 64)
-    expected = TeacherEnsemble(teachers)(images, SIZES)
+    expected = ask(teachers, images)
     weights = {name: [id(part) for part in each._hidden[0].parameters()] for name, each in teachers.items()}
     pointers = {name: [part.data_ptr() for part in each._hidden[0].parameters()] for name, each in teachers.items()}
     away: list[set[str]] = []
     honest = torch.Tensor.to
 
-    def copy(tensor: torch.Tensor, *arguments: object, **keywords: object) -> torch.Tensor:
+    def copy(tensor: Tensor, *arguments: object, **keywords: object) -> Tensor:
         # Another device's copy, as far as a CPU can tell: memory of its own.
         moved = honest(tensor, *arguments, **keywords)
         return moved.clone() if keywords.get("non_blocking") else moved
@@ -89,7 +95,7 @@ def test_parked_teachers_answer_the_same_and_rest_between_uses(
     answer = Teacher.forward
     monkeypatch.setattr(torch.Tensor, "to", copy)
     monkeypatch.setattr(Teacher, "forward", forward)
-    found = TeacherEnsemble(teachers, park=True)(images, SIZES)
+    found = ask(teachers, images, park=True)
     assert away == [{name} for name in SIZES]
     for name, output in expected.items():
         assert torch.equal(found[name].summary, output.summary)
