@@ -1,9 +1,9 @@
-"""Histograms and line charts as inline SVG."""
+"""Histograms, line charts and values with intervals as inline SVG."""
 
 import io
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -21,7 +21,9 @@ BINS = 40
 # Inches: three charts side by side at 1200 px, one on a phone.
 _HISTOGRAM_SIZE = (4.2, 2.5)
 _LINES_SIZE = (4.2, 2.7)
+_ROW = 0.17  # inches of one value in a chart of intervals
 _INK = "#4a5560"
+_GRID = "#e3e7ea"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,16 @@ class Line:
     color: str
     steps: Sequence[int]
     values: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its interval, `None` where there is none."""
+
+    color: str
+    value: float
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,9 @@ def histogram(
     return _draw(title, axis, _HISTOGRAM_SIZE, plot)
 
 
-def line_chart(title: str, axis: str, lines: Sequence[Line], *, mark: float | None = None) -> Chart:
+def line_chart(
+    title: str, axis: str, lines: Sequence[Line], *, mark: float | None = None, logarithmic: bool = False
+) -> Chart:
     """Steps against values.
 
     Args:
@@ -102,6 +116,7 @@ def line_chart(title: str, axis: str, lines: Sequence[Line], *, mark: float | No
         axis: what the steps are.
         lines: each ends in a dot.
         mark: a value to mark with a dashed horizontal line.
+        logarithmic: both axes, for steps and values above 0.
     """
 
     def plot(axes: Axes) -> None:
@@ -112,8 +127,47 @@ def line_chart(title: str, axis: str, lines: Sequence[Line], *, mark: float | No
             # A single point has no line; the end point also carries the eye to the final value.
             if line.steps and math.isfinite(line.values[-1]):
                 axes.plot(line.steps[-1:], line.values[-1:], color=line.color, marker="o", markersize=4)
+        if logarithmic:
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_minor_locator(NullLocator())
 
     return _draw(title, axis, _LINES_SIZE, plot)
+
+
+def interval_chart(
+    title: str, axis: str, groups: Mapping[str, Sequence[Interval]], *, mark: float | None = None
+) -> Chart:
+    """Values as dots on their intervals, one below the other, those of a group together.
+
+    Args:
+        title: of the chart.
+        axis: what the values are.
+        groups: values by the label of the group, from above; at least one.
+        mark: a value to mark with a dashed vertical line.
+    """
+    count = sum(len(values) + 1 for values in groups.values())
+
+    def plot(axes: Axes) -> None:
+        places, place = [], 0.0
+        if mark is not None:
+            axes.axvline(mark, color=_INK, linewidth=0.9, linestyle=(0, (3, 3)))
+        for values in groups.values():
+            places.append(place + (len(values) - 1) / 2)
+            for each in values:
+                if each.low is not None and each.high is not None:
+                    axes.plot([each.low, each.high], [place, place], color=each.color, linewidth=1.8)
+                axes.plot([each.value], [place], color=each.color, marker="o", markersize=4.5)
+                place += 1
+            place += 1
+        axes.set_yticks(places, list(groups))
+        axes.set_ylim(place - 1.2, -0.8)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.grid(axis="x", color=_GRID, linewidth=0.8)
+
+    return _draw(title, axis, (_LINES_SIZE[0], 0.7 + _ROW * count), plot, grid=False)
 
 
 def _edges(values: np.ndarray, *, logarithmic: bool) -> np.ndarray:
@@ -128,8 +182,10 @@ def _edges(values: np.ndarray, *, logarithmic: bool) -> np.ndarray:
     return np.linspace(low, high, BINS + 1)
 
 
-def _draw(title: str, axis: str, size: tuple[float, float], plot: Callable[[Axes], None]) -> Chart:
-    """The chart that `plot` fills, in the one style of all: horizontal grid lines, no frame."""
+def _draw(
+    title: str, axis: str, size: tuple[float, float], plot: Callable[[Axes], None], *, grid: bool = True
+) -> Chart:
+    """The chart that `plot` fills, in the one style of all: horizontal grid lines unless it has its own, no frame."""
     # Text stays text, so that it takes the page's font; the salt makes identifiers, and so the file, reproducible.
     with matplotlib.rc_context(
         {"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif", "font.size": 9}
@@ -139,7 +195,8 @@ def _draw(title: str, axis: str, size: tuple[float, float], plot: Callable[[Axes
         plot(axes)
         axes.set_xlabel(axis, color=_INK)
         axes.tick_params(colors=_INK, length=0)
-        axes.grid(axis="y", color="#e3e7ea", linewidth=0.8)
+        if grid:
+            axes.grid(axis="y", color=_GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.margins(x=0.02)
         for side in axes.spines.values():

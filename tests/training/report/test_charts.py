@@ -6,11 +6,12 @@ import re
 import numpy as np
 import pytest
 
-from training.report.charts import Line, Series, _edges, histogram, line_chart
+from training.report.charts import Interval, Line, Series, _edges, histogram, interval_chart, line_chart
 
 DRAWN = {
     "histogram": lambda: histogram("<A & B>", "x", [Series("a", "#0072B2", np.array([1.0, 2.0, np.nan]))], mark=1.5),
     "lines": lambda: line_chart("<A & B>", "x", [Line("a", "#0072B2", [0, 1], [1.0, 2.0])], mark=0.0),
+    "intervals": lambda: interval_chart("<A & B>", "x", {"a": [Interval("#0072B2", 1.0, 0.5, 2.0)]}, mark=0.0),
 }
 
 
@@ -35,6 +36,20 @@ def test_a_single_or_undefined_point_is_drawn_without_complaint():
     line = [Line("a", "#0072B2", [0, 1], [0.0, 1.0])]
     marked, plain = (line_chart("mark", "step", line, mark=mark).svg for mark in (0.5, None))
     assert marked.count("stroke-dasharray") - plain.count("stroke-dasharray") == 1
+
+
+def test_every_value_has_a_dot_and_those_with_an_interval_a_line():
+    bare, spread = Interval("#D55E00", 0.2), Interval("#D55E00", 0.2, 0.1, 0.3)
+    drawings = [interval_chart("values", "x", {"first": [bare] * 2, "last": [last]}).svg for last in (bare, spread)]
+    assert "first" in drawings[0]
+    # Dots are filled, lines are not.
+    assert [svg.count("fill: #d55e00; stroke") for svg in drawings] == [3, 3]
+    assert [svg.count("stroke: #d55e00; stroke-width: 1.8") for svg in drawings] == [0, 1]
+
+
+def test_logarithmic_axes_take_powers_of_ten():
+    line = [Line("a", "#0072B2", [1, 10, 100], [1.0, 0.1, 0.01])]
+    assert line_chart("log", "rank", line, logarithmic=True).svg != line_chart("log", "rank", line).svg
 
 
 def test_bins_hold_all_values_and_the_mark():
