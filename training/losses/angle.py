@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from training.errors import UserError
+from training.losses.registry import SUMMARY_LOSSES
 
 # Inside the norms: far below any feature norm, and its square is still a normal float32.
 EPSILON = 1e-6
@@ -13,6 +14,7 @@ EPSILON = 1e-6
 MAX_ANGLE = 3.1
 
 
+@SUMMARY_LOSSES.register("angle")
 def angle(
     prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None, *, dispersion: float | Tensor
 ) -> Tensor:

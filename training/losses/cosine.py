@@ -2,9 +2,12 @@
 
 from torch import Tensor
 
-from training.losses.tokens import check_tokens, mean_over_tokens, precise, unit
+from training.losses.registry import DENSE_LOSSES, SUMMARY_LOSSES
+from training.losses.tokens import as_tokens, check_tokens, mean_over_tokens, precise, unit
 
 
+@SUMMARY_LOSSES.register("cosine")
+@DENSE_LOSSES.register("cosine")
 def cosine(prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None) -> Tensor:
     """Cosine distance per image, averaged over the valid tokens.
 
@@ -14,9 +17,11 @@ def cosine(prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None)
     already have a cosine near 1.
 
     Args:
-        prediction: x, `(B, N, D)`; its length does not matter.
-        target: y, `(B, N, D)`, normalised.
-        valid_mask: bool `(B, N)`; false tokens count neither in the value nor in the gradient, even if they are NaN.
+        prediction: x, `(B, N, D)`, or summaries `(B, D)`: one token an image; their lengths do not
+            matter.
+        target: y, of the shape of x, normalised.
+        valid_mask: bool `(B, N)`, or `(B,)`; false tokens count neither in the value nor in the gradient, even if
+            they are NaN.
 
     Returns:
         float32 `(B,)` from 0 to 2 (float64 for float64 inputs). 0 for an image without a valid token.
@@ -29,6 +34,7 @@ def cosine(prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None)
     Example:
         One image, x = [[1, 0], [0, 2]], y = [[0, 3], [0, 1]]: distances 1 and 0, L = 0.5.
     """
+    prediction, target, valid_mask = as_tokens(prediction, target, valid_mask)
     check_tokens(prediction, target, valid_mask)
     x, y = precise(prediction, target, valid_mask)
     return mean_over_tokens(1 - (unit(x) * unit(y)).sum(dim=-1), valid_mask)

@@ -4,9 +4,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.losses.cosine import cosine
-from training.losses.tokens import mean_over_tokens, precise
+from training.losses.registry import DENSE_LOSSES, SUMMARY_LOSSES
+from training.losses.tokens import as_tokens, mean_over_tokens, precise
 
 
+@SUMMARY_LOSSES.register("cosine_smooth_l1")
+@DENSE_LOSSES.register("cosine_smooth_l1")
 def cosine_smooth_l1(
     prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None, *, share: float = 0.1, beta: float = 1.0
 ) -> Tensor:
@@ -16,9 +19,10 @@ def cosine_smooth_l1(
     magnitude and |d| - β/2 above, averaged over the width.
 
     Args:
-        prediction: x, `(B, N, D)`.
-        target: y, `(B, N, D)`, standardised per coordinate: the second term compares coordinates as they are.
-        valid_mask: bool `(B, N)`; false tokens count neither in the value nor in the gradient, even if they are NaN.
+        prediction: x, `(B, N, D)`, or summaries `(B, D)`: one token an image.
+        target: y, of the shape of x, standardised per coordinate: the second term compares coordinates as they are.
+        valid_mask: bool `(B, N)`, or `(B,)`; false tokens count neither in the value nor in the gradient, even if
+            they are NaN.
         share: a, of the second term; 0.1 in AM-RADIO, Theia and EUPE.
         beta: β.
 
@@ -33,6 +37,7 @@ def cosine_smooth_l1(
     Example:
         One token, x = [1, 0], y = [0, 3]: cosine distance 1, SL1 = (0.5 + 2.5) / 2 = 1.5, L = 0.9 + 0.15 = 1.05.
     """
+    prediction, target, valid_mask = as_tokens(prediction, target, valid_mask)
     direction = cosine(prediction, target, valid_mask)
     x, y = precise(prediction, target, valid_mask)
     length = F.smooth_l1_loss(x, y, reduction="none", beta=beta).mean(dim=-1)  # (B, N, D) -> (B, N)

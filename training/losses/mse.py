@@ -1,11 +1,14 @@
-"""Mean squared error of dense tokens."""
+"""Mean squared error of tokens."""
 
 import torch
 from torch import Tensor
 
-from training.losses.tokens import check_tokens
+from training.losses.registry import DENSE_LOSSES, SUMMARY_LOSSES
+from training.losses.tokens import as_tokens, check_tokens
 
 
+@SUMMARY_LOSSES.register("mse")
+@DENSE_LOSSES.register("mse")
 def mse(prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None) -> Tensor:
     """Mean squared error per image, over the width and then over the valid tokens.
 
@@ -16,9 +19,10 @@ def mse(prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None) ->
     images with more tokens weigh no more than others.
 
     Args:
-        prediction: x, `(B, N, D)`.
-        target: y, `(B, N, D)`, normalised.
-        valid_mask: bool `(B, N)`; false tokens count neither in the value nor in the gradient, even if they are NaN.
+        prediction: x, `(B, N, D)`, or summaries `(B, D)`: one token an image.
+        target: y, of the shape of x, normalised.
+        valid_mask: bool `(B, N)`, or `(B,)`; false tokens count neither in the value nor in the gradient, even if
+            they are NaN.
 
     Returns:
         float32 `(B,)`, computed in float32 (float64 for float64 inputs). 0 for an image without a valid token.
@@ -31,6 +35,7 @@ def mse(prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None) ->
     Example:
         One image, x = [[1, 0], [0, 2]], y = [[0, 0], [0, 0]]: token errors 1/2 and 2, L = 1.25.
     """
+    prediction, target, valid_mask = as_tokens(prediction, target, valid_mask)
     check_tokens(prediction, target, valid_mask)
     kind = torch.float64 if torch.float64 in (prediction.dtype, target.dtype) else torch.float32
     difference = prediction.to(kind) - target.to(kind)

@@ -4,15 +4,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.losses.tokens import unit
+from training.losses.tokens import similarities
+
+# Inside the root: distances below 0.001 count as equal, and the slope of the root stays finite.
+EPSILON = 1e-6
 
 
 def relational(prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None) -> Tensor:
     """Pairwise distances of the student against the teacher's, gated at the median, per image.
 
     With D the euclidean distance of unit vectors and m the median of the teacher's distances over all pairs of the
-    batch: near pairs (D_T < m) cost SL1(max(D_S - D_T, 0)), far pairs SL1(max(D_T - D_S, 0)); the loss of an image is
-    the mean over its pairs. A student may be tighter where the teacher is tight, and wider where it is wide.
+    batch (of one process): near pairs (D_T < m) cost SL1(max(D_S - D_T, 0)), far pairs SL1(max(D_T - D_S, 0)); the
+    loss of an image is the mean over its pairs. A student may be tighter where the teacher is tight, and wider where it
+    is wide.
 
     Args:
         prediction: x, `(B, D)`; its length does not matter.
@@ -42,14 +46,23 @@ def relational(prediction: Tensor, target: Tensor, valid_mask: Tensor | None = N
     kind = torch.float64 if torch.float64 in (prediction.dtype, target.dtype) else torch.float32
     count = len(prediction)
     valid = torch.ones(count, dtype=torch.bool, device=target.device) if valid_mask is None else valid_mask
-    x, y = (unit(each.to(kind).masked_fill(~valid[:, None], 1)) for each in (prediction, target))
-    pairs = torch.triu(valid[:, None] & valid[None, :], diagonal=1)
-    first, second = pairs.nonzero(as_tuple=True)
-    if not len(first):
-        return x.sum(dim=1) * 0
-    student, teacher = ((each[first] - each[second]).square().sum(-1).add(1e-12).sqrt() for each in (x, y))
-    near = teacher < teacher.median()
-    excess = torch.where(near, student - teacher, teacher - student).clamp(min=0)
-    cost = F.smooth_l1_loss(excess, torch.zeros_like(excess), reduction="none")
-    sums = cost.new_zeros(count).index_add(0, first, cost).index_add(0, second, cost)
-    return sums / max(int(valid.sum()) - 1, 1)
+    # Replaced before the arithmetic: a NaN in a masked image would come back through the gradient.
+    student, teacher = (_distances(each, kind, valid) for each in (prediction, target))
+    pairs = valid[:, None] & valid[None, :] & ~torch.eye(count, dtype=torch.bool, device=valid.device)
+    excess = torch.where(teacher < _median(teacher, pairs.triu()), student - teacher, teacher - student).clamp(min=0)
+    cost = F.smooth_l1_loss(excess, torch.zeros_like(excess), reduction="none").masked_fill(~pairs, 0)
+    return cost.sum(dim=1) / (valid.sum() - 1).clamp(min=1)
+
+
+def _distances(vectors: Tensor, kind: torch.dtype, valid: Tensor) -> Tensor:
+    """Euclidean distances of unit vectors, `(B, D) -> (B, B)`, √(2 - 2 cos); their gradient exists at 0."""
+    cosines = similarities(vectors.to(kind).masked_fill(~valid[:, None], 1)[None])[0]
+    return ((2 - 2 * cosines).clamp(min=0) + EPSILON).sqrt()
+
+
+def _median(values: Tensor, chosen: Tensor) -> Tensor:
+    """Median of the chosen values, a scalar; infinite if there are none. It does not wait for the device."""
+    ascending = values.masked_fill(~chosen, torch.inf).flatten().sort().values
+    count = chosen.sum()
+    middle = torch.stack([(count - 1).clamp(min=0) // 2, count // 2])
+    return ascending.gather(0, middle).mean()

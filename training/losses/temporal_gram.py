@@ -6,9 +6,7 @@ from torch import Tensor
 from training.losses.tokens import check_tokens, precise, unit
 
 
-def temporal_gram(
-    prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None, *, clips: Tensor
-) -> tuple[Tensor, Tensor]:
+def temporal_gram(prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None, *, clips: Tensor) -> Tensor:
     """How differently student and teacher see a place change from frame to frame of its clip.
 
     For every token position n and every two different frames s, t of a clip that share a view,
@@ -23,8 +21,7 @@ def temporal_gram(
         clips: int64 `(B,)`; frames of one number belong to one clip and share its crop and flip.
 
     Returns:
-        float32 `(B,)` from 0 to 4 (float64 for float64 inputs), and bool `(B,)`: which frames have a partner; the
-        others are 0 and do not count.
+        float32 `(B,)` from 0 to 4 (float64 for float64 inputs). 0 for a frame without a partner, see `has_partner`.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -39,11 +36,23 @@ def temporal_gram(
     if clips.shape != prediction.shape[:1]:
         raise ValueError(f"clips must be ({len(prediction)},), got {tuple(clips.shape)}")
     x, y = (unit(tokens) for tokens in precise(prediction, target, valid_mask))
-    pairs = clips[:, None] == clips[None, :]
-    pairs = pairs & ~torch.eye(len(clips), dtype=torch.bool, device=clips.device)
-    first, second = pairs.nonzero(as_tuple=True)  # a batch holds few partners: B·(T - 1) pairs, not B²
+    first, second = _pairs(clips).nonzero(as_tuple=True)  # a batch holds few partners: B·(T - 1) pairs, not B²
     change = ((x[first] * x[second]).sum(dim=-1) - (y[first] * y[second]).sum(dim=-1)).square()  # (P, N)
     both = torch.ones_like(change, dtype=torch.bool) if valid_mask is None else valid_mask[first] & valid_mask[second]
     sums = change.new_zeros(len(clips)).index_add(0, first, change.masked_fill(~both, 0).sum(dim=1))
     counts = change.new_zeros(len(clips)).index_add(0, first, both.sum(dim=1).to(change.dtype))
-    return sums / counts.clamp(min=1), counts > 0
+    return sums / counts.clamp(min=1)
+
+
+def has_partner(clips: Tensor, valid_mask: Tensor | None = None) -> Tensor:
+    """Bool `(B,)`: the frames that `temporal_gram` compares with another one; the others do not count in its mean."""
+    pairs = _pairs(clips)
+    if valid_mask is not None:
+        shared = valid_mask.float() @ valid_mask.float().T  # (B, B): positions valid in both
+        pairs = pairs & (shared > 0)
+    return pairs.any(dim=1)
+
+
+def _pairs(clips: Tensor) -> Tensor:
+    """Bool `(B, B)`: different frames of one clip."""
+    return (clips[:, None] == clips[None, :]) & ~torch.eye(len(clips), dtype=torch.bool, device=clips.device)

@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor
 
+from training.losses.registry import DENSE_LOSSES
 from training.losses.tokens import check_tokens, mean_over_tokens, precise, similarities
 
 
+@DENSE_LOSSES.register("token_similarity_kl")
 def token_similarity_kl(
     prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None, *, temperature: float = 0.07
 ) -> Tensor:

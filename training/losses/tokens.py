@@ -4,6 +4,13 @@ import torch
 from torch import Tensor
 
 
+def as_tokens(prediction: Tensor, target: Tensor, valid_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Summaries `(B, D)` with a mask `(B,)` as one token each, `(B, 1, D)` and `(B, 1)`; tokens as they are."""
+    if prediction.ndim == target.ndim == 2:
+        return prediction[:, None], target[:, None], None if valid_mask is None else valid_mask[:, None]
+    return prediction, target, valid_mask
+
+
 def check_tokens(prediction: Tensor, target: Tensor, valid_mask: Tensor | None, *, same_width: bool = True) -> None:
     """Raise `ValueError` unless both are `(B, N, D)`, of one D if asked for, and the mask, if any, is bool `(B, N)`."""
     dims = 3 if same_width else 2

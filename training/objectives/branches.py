@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +11,18 @@ from torch import Tensor, nn
 
 from training.diagnostics.agreement import Agreement
 from training.distributed import gather
-from training.losses import DENSE_LOSSES, TOKEN_LOSSES, mse, shift_equivariant_mse
-from training.losses.angle import angle, angle_between, best_constant_direction
+from training.losses import DENSE_LOSSES, SUMMARY_LOSSES, angle_between, best_constant_direction, overlap
+from training.losses.constant import best_constant
+from training.losses.registry import Loss
 from training.losses.shift_equivariant import Shift
+from training.losses.tokens import mean_over_tokens
 from training.objectives.grids import resample_tokens
 from training.objectives.heads import ProjectorHead
 from training.teachers.normalizer import FeatureNormalizer
+
+# Dense tokens of every calibration frame that the best constant is looked for among: 2048 frames of them are enough to
+# know a mean to 2 % of the deviation, and few enough to be kept.
+SAMPLED_TOKENS = 2
 
 
 @dataclass(frozen=True)
@@ -24,13 +31,15 @@ class Compared:
 
     Attributes:
         agreement: the loss and what it is to be read against.
-        prediction: `(B, D)` or `(B, H*W, D)`.
+        prediction: `(B, D)` or `(B, N, D)`.
         target: of the same shape.
+        valid_mask: bool `(B,)` or `(B, N)`; `None` when all count.
     """
 
     agreement: Agreement
     prediction: Tensor
     target: Tensor
+    valid_mask: Tensor | None
 
 
 class Branch(nn.Module, ABC):
@@ -42,98 +51,153 @@ class Branch(nn.Module, ABC):
         hidden_width: hidden width of the projector head.
         mode: normaliser mode (`none`, `center`, `standardize`, `phi_s`).
         loss: name of the loss, one of `SUMMARY_LOSSES` or `DENSE_LOSSES`.
+        block_heads: attention heads of a transformer block in the head; 0 has none.
+
+    Attributes:
+        constant: the constant prediction with the lowest loss on the calibration data, float32 `(teacher_width,)`.
     """
 
-    def __init__(self, student_width: int, teacher_width: int, hidden_width: int, mode: str, loss: str) -> None:
+    def __init__(
+        self, student_width: int, teacher_width: int, hidden_width: int, mode: str, loss: str, block_heads: int = 0
+    ) -> None:
         super().__init__()
         self.loss = loss
-        self.head = ProjectorHead(student_width, teacher_width, hidden_width)
+        self.head = ProjectorHead(student_width, teacher_width, hidden_width, block_heads)
         self.normalizer = FeatureNormalizer(teacher_width, mode)
+        self.constant = nn.Buffer(torch.zeros(teacher_width))
+        self._observed: list[Tensor] = []
 
     @abstractmethod
     def observe(self, target: Tensor, valid_mask: Tensor | None = None) -> None:
         """Calibrate on a batch of the teacher's tokens; `valid_mask` as for `forward`."""
 
     @abstractmethod
-    def freeze(self) -> None:
-        """End calibration."""
-
-    @abstractmethod
-    def forward(self, tokens: Tensor, target: Tensor, valid_mask: Tensor | None = None) -> Compared:
+    def forward(
+        self,
+        tokens: Tensor,
+        target: Tensor,
+        valid_mask: Tensor | None = None,
+        shifts: tuple[Shift, Shift] | None = None,
+    ) -> Compared:
         """Compare the student's tokens with the teacher's.
 
         Args:
             tokens: of the student.
             target: of the teacher.
             valid_mask: bool `(B, H*W)` on the teacher's grid, row by row; `None` when every token counts.
+            shifts: cells by which the inputs of the student and of the teacher were moved; `None` when they were not.
         """
+
+    @abstractmethod
+    def measure(self) -> Loss:
+        """The loss on normalised tokens."""
+
+    def freeze(self) -> None:
+        """End calibration: fix the normaliser and the best constant.
+
+        Raises:
+            UserError: too few vectors, or vectors without any spread.
+        """
+        self.normalizer.merge_processes()
+        self.normalizer.freeze()
+        if self.loss == "mse":  # known exactly, from all vectors
+            self.constant.copy_(self.normalizer.center())
+        else:
+            observed = [part.to(self.constant.device) for part in gather(torch.cat(self._observed).cpu())]
+            self.fit_constant(self.normalizer(torch.cat(observed)))
+        self._observed = []
+
+    def fit_constant(self, targets: Tensor) -> None:
+        """Fix the best constant for normalised targets `(N, teacher_width)` of the calibration."""
+        loss = self.measure()
+        self.constant.copy_(best_constant(lambda x, y: loss(x[:, None], y[:, None]), targets))
+
+    def keep(self, tokens: Tensor) -> None:
+        """Keep tokens `(N, teacher_width)` for `fit_constant`, which needs them in the finished normaliser's space."""
+        if self.loss != "mse":
+            self._observed.append(tokens)
+
+    def agreement(self, prediction: Tensor, target: Tensor, valid_mask: Tensor | None) -> Agreement:
+        """Loss, cosine and the constant's loss of normalised tokens `(B, D)` or `(B, N, D)`."""
+        loss = self.measure()
+        value = loss(prediction, target, valid_mask)
+        with torch.no_grad():
+            constant = loss(self.constant.expand_as(target), target, valid_mask)
+            center = self.normalizer.center()
+            cosine = F.cosine_similarity(prediction - center, target - center, dim=-1)  # (B,) or (B, N)
+            counted = valid_mask if valid_mask is None or valid_mask.ndim == 1 else valid_mask.any(dim=1)
+            if cosine.ndim == 2:
+                cosine = mean_over_tokens(cosine, valid_mask)
+            elif counted is not None:
+                cosine = cosine.masked_fill(~counted, 0)
+        return Agreement(value, constant, cosine, value.detach(), constant, counted)
 
 
 class SummaryBranch(Branch):
-    """A loss on summary vectors `(B, D)`; `angle` is divided by how widely the teacher's summaries spread."""
+    """A loss on summary vectors `(B, D)`; `angle` is divided by how widely the teacher's summaries spread.
 
-    def __init__(self, student_width: int, teacher_width: int, hidden_width: int, mode: str, loss: str) -> None:
-        super().__init__(student_width, teacher_width, hidden_width, mode, loss)
-        self.direction = nn.Buffer(torch.zeros(teacher_width))
+    Attributes:
+        dispersion: that spread in rad², scalar; only `angle` needs it.
+    """
+
+    def __init__(
+        self, student_width: int, teacher_width: int, hidden_width: int, mode: str, loss: str, block_heads: int = 0
+    ) -> None:
+        super().__init__(student_width, teacher_width, hidden_width, mode, loss, block_heads)
         self.dispersion = nn.Buffer(torch.zeros(()))
-        self._observed: list[Tensor] = []
 
     def observe(self, target: Tensor, valid_mask: Tensor | None = None) -> None:
-        """Count summaries `(B, D)` and keep them: `freeze` needs them in the finished normaliser's space."""
+        """Count summaries `(B, D)`."""
         if valid_mask is not None:
             target = target[valid_mask.any(dim=1)]
         self.normalizer.update(target)
-        self._observed.append(target)
+        self.keep(target)
 
-    def freeze(self) -> None:
-        """Fix the normaliser, the best constant direction and the dispersion around it."""
-        self.normalizer.merge_processes()
-        self.normalizer.freeze()
-        observed = [part.to(self.direction.device) for part in gather(torch.cat(self._observed).cpu())]
-        targets = self.normalizer(torch.cat(observed))
-        self.direction.copy_(best_constant_direction(targets))
-        self.dispersion.copy_(angle_between(targets, self.direction.expand_as(targets)).square().mean())
-        self._observed = []
+    def fit_constant(self, targets: Tensor) -> None:
+        """See `Branch`; with `angle` the best constant direction, and the dispersion around it."""
+        if self.loss != "angle":
+            return super().fit_constant(targets)
+        self.constant.copy_(best_constant_direction(targets))
+        self.dispersion.copy_(angle_between(targets, self.constant.expand_as(targets)).square().mean())
 
-    def forward(self, tokens: Tensor, target: Tensor, valid_mask: Tensor | None = None) -> Compared:
+    def measure(self) -> Loss:
+        """See `Branch`."""
+        loss = SUMMARY_LOSSES.get(self.loss)
+        return partial(loss, dispersion=self.dispersion) if self.loss == "angle" else loss
+
+    def forward(
+        self,
+        tokens: Tensor,
+        target: Tensor,
+        valid_mask: Tensor | None = None,
+        shifts: tuple[Shift, Shift] | None = None,
+    ) -> Compared:
         """Compare the student's summary `(B, Ws)` with the teacher's `(B, Wt)`.
 
         Student and teacher see the same pixels, valid or not, so a summary counts unless its view has no valid token.
+        A shift by a cell or two is no other picture.
         """
-        prediction = self.head(tokens)
-        target = self.normalizer(target)
+        prediction, target = self.head(tokens), self.normalizer(target)
         counted = None if valid_mask is None else valid_mask.any(dim=1)  # (B, H*W) -> (B,)
-        loss = self._loss(prediction, target, counted)
-        with torch.no_grad():
-            fixed = self.direction if self.loss == "angle" else self.normalizer.center()
-            constant_loss = self._loss(fixed.expand_as(target), target, counted)
-            constant = angle_between(self.direction.expand_as(target), target).square()
-            center = self.normalizer.center()
-            cosine = F.cosine_similarity(prediction - center, target - center, dim=-1)
-            error = angle_between(prediction, target).square()
-            if counted is not None:
-                constant, cosine, error = (part.masked_fill(~counted, 0) for part in (constant, cosine, error))
-        return Compared(Agreement(loss, constant_loss, cosine, error, constant, counted), prediction, target)
-
-    def _loss(self, prediction: Tensor, target: Tensor, counted: Tensor | None) -> Tensor:
-        if self.loss == "angle":
-            return angle(prediction, target, counted, dispersion=self.dispersion)
-        mask = None if counted is None else counted[:, None]
-        return TOKEN_LOSSES[self.loss](prediction[:, None], target[:, None], mask)  # a summary is one token
+        return Compared(self.agreement(prediction, target, counted), prediction, target, counted)
 
 
 class DenseBranch(Branch):
     """A loss on normalised dense tokens, on the teacher's own grid."""
 
     def observe(self, target: Tensor, valid_mask: Tensor | None = None) -> None:
-        """Count dense tokens `(B, D, H, W)`."""
-        # (B, D, H, W) -> (B, H*W, D)
-        self.normalizer.update(target.flatten(2).transpose(1, 2), valid_mask)
+        """Count dense tokens `(B, D, H, W)`, and keep a few of every frame."""
+        tokens = target.flatten(2).transpose(1, 2)  # (B, D, H, W) -> (B, H*W, D)
+        self.normalizer.update(tokens, valid_mask)
+        count = tokens.shape[1]
+        # Spread over the frame, and elsewhere in every batch.
+        places = (torch.arange(SAMPLED_TOKENS) * count // SAMPLED_TOKENS + 7 * len(self._observed)) % count
+        sampled = tokens[:, places]
+        self.keep(sampled.flatten(0, 1) if valid_mask is None else sampled[valid_mask[:, places]])
 
-    def freeze(self) -> None:
-        """Fix the normaliser."""
-        self.normalizer.merge_processes()
-        self.normalizer.freeze()
+    def measure(self) -> Loss:
+        """See `Branch`."""
+        return DENSE_LOSSES.get(self.loss)
 
     def forward(
         self,
@@ -144,7 +208,7 @@ class DenseBranch(Branch):
     ) -> Compared:
         """Compare the student's dense tokens `(B, Ws, h, w)` with the teacher's `(B, Wt, H, W)`.
 
-        `shifts`, of the student's and the teacher's input in cells, ask for the shift-equivariant loss.
+        With `shifts` only the cells that both inputs show are compared, and N of the answer is their number.
         """
         grid, target_grid = (tokens.shape[-2], tokens.shape[-1]), (target.shape[-2], target.shape[-1])
         # (B, D, h, w) -> (B, h*w, D)
@@ -154,30 +218,9 @@ class DenseBranch(Branch):
             prediction = self.head(resample_tokens(prediction, grid, target_grid))
         else:
             prediction = resample_tokens(self.head(prediction), grid, target_grid)
-        targets = self.normalizer(target.flatten(2).transpose(1, 2))
-
-        def squared(values: Tensor) -> Tensor:
-            if shifts is None:
-                return mse(values, targets, valid_mask)
-            student, teacher = shifts
-            return shift_equivariant_mse(
-                values, targets, valid_mask, grid=target_grid, student_shift=student, teacher_shift=teacher
+        target = self.normalizer(target.flatten(2).transpose(1, 2))
+        if shifts is not None:
+            prediction, target, valid_mask = overlap(
+                prediction, target, valid_mask, grid=target_grid, student_shift=shifts[0], teacher_shift=shifts[1]
             )
-
-        error = squared(prediction)
-        with torch.no_grad():
-            center = self.normalizer.center()
-            cosines = F.cosine_similarity(prediction - center, targets - center, dim=-1)  # (B, H*W)
-            if valid_mask is None:
-                counted, cosine = None, cosines.mean(dim=1)
-            else:
-                counted = valid_mask.any(dim=1)
-                cosine = cosines.masked_fill(~valid_mask, 0).sum(dim=1) / valid_mask.sum(dim=1).clamp(min=1)
-            constant = squared(center.expand_as(targets))
-        loss, constant_loss = error, constant
-        if self.loss != "mse":
-            compare = DENSE_LOSSES[self.loss]
-            loss = compare(prediction, targets, valid_mask)
-            with torch.no_grad():
-                constant_loss = compare(center.expand_as(targets), targets, valid_mask)
-        return Compared(Agreement(loss, constant_loss, cosine, error.detach(), constant, counted), prediction, targets)
+        return Compared(self.agreement(prediction, target, valid_mask), prediction, target, valid_mask)

@@ -7,16 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from modeling_zen import ZenImageProcessor, ZenModel
-from training.diagnostics.agreement import AgreementMeter
+from training.diagnostics.agreement import Agreement, AgreementMeter
 from training.errors import UserError
+from training.licences import meaning, restricts
 from training.loader import ViewBatch
-from training.losses import gram, relational, shift_images, temporal_gram
-from training.losses.shift_equivariant import Shift
+from training.losses.shift_equivariant import Shift, shift_images
 from training.objectives.branches import Branch, Compared, DenseBranch, SummaryBranch
 from training.objectives.distillation_settings import DistillationConfig, TeacherConfig
 from training.objectives.grids import valid_tokens
 from training.objectives.objective import Objective
 from training.objectives.plan import Plan, plan_teacher
+from training.objectives.teacher_dropping import keep_hardest
+from training.objectives.terms import TERMS, compare_between
 from training.registry import unknown_name
 from training.target_memory import TargetMemory
 from training.teachers.ensemble import TeacherEnsemble
@@ -63,7 +65,7 @@ class DistillationObjective(Objective):
     ) -> None:
         super().__init__(student, processor, image_size, seed)
         self.calibration_frames = config.calibration_frames
-        self._config, self._configs = config, dict(configs)
+        self._config = config
         self._taught = {name: _source_numbers(name, each.sources, sources) for name, each in configs.items()}
         self._teachers = dict(teachers)
         patch = student.config.patch_size
@@ -86,9 +88,12 @@ class DistillationObjective(Objective):
             modes = {"summary": configs[name].summary_normalizer, "dense": configs[name].dense_normalizer}
             losses = {"summary": configs[name].summary_loss, "dense": configs[name].dense_loss}
             widths = {"summary": teacher.summary_width, "dense": teacher.dense_width}
+            heads = {"summary": 0, "dense": student.config.num_attention_heads if configs[name].head_block else 0}
             self.branches[name] = nn.ModuleDict(
                 {
-                    tokens: BRANCHES[tokens](width, cast(int, widths[tokens]), hidden, modes[tokens], losses[tokens])
+                    tokens: BRANCHES[tokens](
+                        width, cast(int, widths[tokens]), hidden, modes[tokens], losses[tokens], heads[tokens]
+                    )
                     for tokens in self.plans[name].weights
                 }
             )
@@ -100,6 +105,10 @@ class DistillationObjective(Objective):
         """The branch of teacher `name` for its "summary" or "dense" tokens."""
         return cast(Branch, cast(nn.ModuleDict, self.branches[name])[tokens])
 
+    def _branches(self) -> list[tuple[str, str]]:
+        """Teacher and kind of tokens of every branch."""
+        return [(name, tokens) for name, plan in self.plans.items() for tokens in plan.weights]
+
     def view_size(self, image_size: int) -> int:
         """The largest of what the student and the teachers are shown."""
         return max(image_size, *(max(plan.input_size) for plan in self._plans[image_size].values()))
@@ -109,11 +118,16 @@ class DistillationObjective(Objective):
         return {"teachers.json": self.describe_teachers()}
 
     def banner(self) -> list[str]:
-        """A line per teacher."""
+        """A line per teacher, and one for each whose licence restricts the student."""
+        identities = {name: teacher.identity() for name, teacher in self._teachers.items()}
+        bound = {name: facts["licence"] for name, facts in identities.items() if restricts(facts["licence"])}
         return [
             f"teacher   {name}: {plan.input_size[0]}x{plan.input_size[1]} px, grid {plan.grid[0]}x{plan.grid[1]}, "
-            + ", ".join(f"{tokens} x{weight:g}" for tokens, weight in plan.weights.items())
+            + ", ".join(f"{tokens} x{weight:g}" for tokens, weight in {**plan.weights, **plan.terms}.items() if weight)
             for name, plan in self.plans.items()
+        ] + [
+            f"licence   of {name} binds these weights too: {licence}: {meaning(licence)}"
+            for name, licence in bound.items()
         ]
 
     def describe_teachers(self) -> list[dict[str, Any]]:
@@ -182,46 +196,44 @@ class DistillationObjective(Objective):
         dense = self.student.dense_tokens(output.last_hidden_state, size, size)
         summaries = self.student.summary_tokens(output.last_hidden_state)  # (B, S, W)
         compared: dict[tuple[str, str], Compared] = {}
+        agreements: dict[tuple[str, str], Agreement] = {}
         for name, plan in self._plans[size].items():
             valid_mask = self._valid_mask(name, plan, batch)
+            apart = (shifts[STUDENT], shifts[name]) if shifts else None
             for tokens in plan.weights:
-                target = getattr(targets[name], tokens)
-                if tokens == "summary":
-                    own = summaries[:, self._summary_tokens[name]]
-                    compared[name, tokens] = self.branch(name, tokens)(own, target, valid_mask)
-                else:
-                    apart = (shifts[STUDENT], shifts[name]) if shifts else None
-                    compared[name, tokens] = self.branch(name, tokens)(dense, target, valid_mask, apart)
-                if meter is not None:
-                    meter.add(name, tokens, compared[name, tokens].agreement)
-        kept = self._kept(compared, batch) if self.training and self._config.drop_teacher else {}
-        losses: dict[str, Tensor] = {}
-        for name, plan in self._plans[size].items():
-            for tokens, weight in plan.weights.items():
-                losses[f"{name}/{tokens}"] = weight * compared[name, tokens].agreement.mean_loss(kept.get(name))
-            losses |= self._extra_losses(name, plan, compared, batch)
-        return losses
+                own = dense if tokens == "dense" else summaries[:, self._summary_tokens[name]]
+                found = self.branch(name, tokens)(own, getattr(targets[name], tokens), valid_mask, apart)
+                agreements[name, tokens], compared[name, tokens] = found.agreement, found
+            for term in plan.terms:
+                agreements[name, term] = compare_between(term, compared[name, TERMS[term]], batch.shared)
+        if meter is not None:
+            for (name, term), agreement in agreements.items():
+                meter.add(name, term, agreement)
+        return self._weighted(agreements, batch)
 
-    def _extra_losses(
-        self, name: str, plan: Plan, compared: Mapping[tuple[str, str], Compared], batch: ViewBatch
-    ) -> dict[str, Tensor]:
-        """The terms of one teacher that compare tokens with each other."""
-        config, losses = self._configs[name], dict[str, Tensor]()
-        valid_mask = self._valid_mask(name, plan, batch)
-        if config.relational_weight and (name, "summary") in compared:
-            own = compared[name, "summary"]
-            counted = own.agreement.counted
-            values = relational(own.prediction, own.target, counted)
-            losses[f"{name}/relational"] = config.relational_weight * _mean(values, counted)
-        if (name, "dense") in compared:
-            own = compared[name, "dense"]
-            if config.gram_weight:
-                values = gram(own.prediction, own.target, valid_mask)
-                losses[f"{name}/gram"] = config.gram_weight * _mean(values, own.agreement.counted)
-            if config.temporal_gram_weight:
-                values, counted = temporal_gram(own.prediction, own.target, valid_mask, clips=batch.shared)
-                losses[f"{name}/temporal_gram"] = config.temporal_gram_weight * _mean(values, counted)
-        return losses
+    def _weighted(self, agreements: Mapping[tuple[str, str], Agreement], batch: ViewBatch) -> dict[str, Tensor]:
+        """The losses of all teachers, each on the images on which it is heard."""
+        weights = {
+            (name, term): weight
+            for name, plan in self.plans.items()
+            for term, weight in {**plan.weights, **plan.terms}.items()
+            if weight
+        }
+        kept: dict[str, Tensor] = {}
+        if self._config.drop_teacher and self._learns(batch):
+            totals = {
+                name: torch.stack([w * agreements[name, t].loss.detach() for (n, t), w in weights.items() if n == name])
+                for name in self.plans
+            }
+            kept = keep_hardest(
+                {name: parts.sum(dim=0) for name, parts in totals.items()},
+                self._config.drop_teacher,
+                self.generator(batch),
+            )
+        return {
+            f"{name}/{term}": weight * agreements[name, term].mean_loss(kept.get(name))
+            for (name, term), weight in weights.items()
+        }
 
     def _valid_mask(self, name: str, plan: Plan, batch: ViewBatch) -> Tensor | None:
         """Which tokens of a teacher count, bool `(B, H*W)`: of valid pixels, in sources that it teaches on."""
@@ -232,31 +244,26 @@ class DistillationObjective(Objective):
         whole = torch.ones(len(batch.images), plan.grid[0] * plan.grid[1], dtype=torch.bool, device=known.device)
         return known & (whole if mask is None else mask)
 
-    def _kept(self, compared: Mapping[tuple[str, str], Compared], batch: ViewBatch) -> dict[str, Tensor]:
-        """Which images each teacher is heard on: all on which it is the hardest, others by chance.
-
-        The draw is a function of the batch, so that no state of it has to be saved. Source: UNIC, arXiv 2408.05088.
-        """
-        names = list(self.plans)
-        totals = []
-        for name in names:
-            own = [w * compared[name, tokens].agreement.loss for tokens, w in self.plans[name].weights.items()]
-            totals.append(torch.stack(own).sum(dim=0).detach())
-        total = torch.stack(totals)  # (T, B)
-        generator = self.generator(batch)
-        lucky = torch.rand(total.shape, generator=generator).to(total.device) >= self._config.drop_teacher
-        hardest = total == total.amax(dim=0)
-        return dict(zip(names, hardest | lucky, strict=True))
+    def _learns(self, batch: ViewBatch) -> bool:
+        """Whether a batch is learned from, not measured: only then teachers are dropped and inputs shifted."""
+        return self.training and int(batch.numbers[0]) >= 0
 
     def _shifts(self, batch: ViewBatch) -> dict[str, Shift]:
-        """Cells by which the inputs of the student and of each teacher are moved in training; empty without."""
-        if not (self._config.shift and self.training and not bool((batch.numbers < 0).any())):
-            return {}
-        generator = self.generator(batch)
-        return {name: self._draw_shift(generator) for name in (STUDENT, *self._teachers)}
+        """Cells by which the inputs of the student and of each teacher are moved; empty where they are not.
 
-    def _draw_shift(self, generator: torch.Generator) -> Shift:
-        down, right = (torch.randn(2, generator=generator) * self._config.shift).round().clamp(-2, 2).int().tolist()
+        Calibration sees views as they are: what a shift repeats at the edge is no tissue.
+        """
+        calibrated = all(self.branch(*each).normalizer.is_frozen for each in self._branches())
+        if not (self._config.shift and calibrated and self._learns(batch)):
+            return {}
+        # Never so far that two inputs share less than half of their rows or columns.
+        furthest = self.student_size(batch) // self.student.config.patch_size // 4
+        generator = self.generator(batch)
+        return {name: self._draw_shift(furthest, generator) for name in (STUDENT, *self._teachers)}
+
+    def _draw_shift(self, furthest: int, generator: torch.Generator) -> Shift:
+        drawn = torch.randn(2, generator=generator) * self._config.shift
+        down, right = drawn.round().clamp(-furthest, furthest).int().tolist()
         return down, right
 
     def _check_shift(self, memory_bytes: int) -> None:
@@ -273,11 +280,9 @@ class DistillationObjective(Objective):
                         f"distillation.shift needs equal grids, but teacher {name!r} has {plan.grid[0]}x{plan.grid[1]} "
                         f"cells where the student has {cells}x{cells}: leave its input_size out"
                     )
-                if self._configs[name].dense_loss != "mse":
-                    raise UserError(f"distillation.shift needs teachers.{name}.dense_loss=mse")
 
-    def _give_summary_tokens(self) -> dict[str, Any]:
-        """Which summary token each summary teacher reads: all their mean of one, or one each."""
+    def _give_summary_tokens(self) -> dict[str, int]:
+        """Which summary token each summary teacher reads: all the same one, or one each in the order of `teachers`."""
         names = [name for name, plan in self.plans.items() if "summary" in plan.weights]
         count = self.student.config.num_summary_tokens
         if count not in (1, len(names)):
@@ -328,8 +333,3 @@ def _source_numbers(teacher: str, wanted: Sequence[str], sources: Sequence[str])
         if name not in sources:
             raise unknown_name(f"source of teachers.{teacher}.sources", name, sources)
     return torch.tensor([sources.index(name) for name in wanted]) if wanted else None
-
-
-def _mean(values: Tensor, counted: Tensor | None) -> Tensor:
-    """Mean of `(B,)` over the images that count; 0 when none does."""
-    return values.mean() if counted is None else values.sum() / counted.sum().clamp(min=1)

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 from training.errors import UserError
 from training.losses import DENSE_LOSSES, SUMMARY_LOSSES
-from training.registry import unknown_name
 from training.teachers.precision import check_dtype
 
 
@@ -25,15 +24,15 @@ class TeacherConfig:
     relational_weight: float = 0.0  # of the gated distances between summaries (ARKD)
     gram_weight: float = 0.0  # of the Gram matrices of dense tokens, up to 2 in DINOv3
     temporal_gram_weight: float = 0.0  # of the Gram matrices over the frames of a clip; data.frames_per_clip >= 2
+    head_block: bool = False  # a transformer block before its dense head, for a teacher unlike the others (DUNE)
     sources: list[str] = field(default_factory=list)  # of the corpus that it teaches on; empty: all
     trust_remote_code: bool = False  # only with a pinned revision
 
     def __post_init__(self) -> None:
         """Refuse losses and types that do not exist, and negative weights."""
         check_dtype("teachers.*.dtype", self.dtype)
-        for name, known in (("summary_loss", SUMMARY_LOSSES), ("dense_loss", tuple(DENSE_LOSSES))):
-            if getattr(self, name) not in known:
-                raise unknown_name(f"teachers.*.{name}", getattr(self, name), known)
+        SUMMARY_LOSSES.get(self.summary_loss)
+        DENSE_LOSSES.get(self.dense_loss)
         for name in ("summary_weight", "dense_weight", "relational_weight", "gram_weight", "temporal_gram_weight"):
             if getattr(self, name) < 0:
                 raise UserError(f"teachers.*.{name} must not be negative, got {getattr(self, name)}")

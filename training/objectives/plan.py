@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from training.errors import UserError
 from training.objectives.distillation_settings import TeacherConfig
+from training.objectives.terms import TERMS
 from training.teachers.spec import Size, TeacherSpec
 from training.teachers.teacher import Teacher
 
@@ -15,7 +16,8 @@ class Plan:
 
     input_size: tuple[int, int]
     grid: tuple[int, int]
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)  # of "summary" and "dense"
+    terms: Mapping[str, float] = field(default_factory=dict)  # weights of `TERMS`
 
 
 def plan_teacher(
@@ -32,17 +34,22 @@ def plan_teacher(
         patch: of the student.
 
     Raises:
-        UserError: no legal input size, or no token kind left to learn.
+        UserError: no legal input size, no token kind left to learn, or a term between tokens that it does not give.
     """
+    roles = teacher.spec.roles
+    terms = {term: weight for term in TERMS if (weight := getattr(config, f"{term}_weight"))}
+    for term in terms:
+        if TERMS[term] not in roles:
+            raise UserError(f"teachers.{name}.{term}_weight: this teacher gives no {TERMS[term]} tokens; set it to 0")
+    # Tokens whose own loss has no weight are still learned for a term between them.
+    needed = {TERMS[term] for term in terms}
     weights = {
         tokens: weight
         for tokens, weight in (("summary", config.summary_weight), ("dense", config.dense_weight))
-        if weight and tokens in teacher.spec.roles
+        if tokens in roles and (weight or tokens in needed)
     }
     if not weights:
-        raise UserError(
-            f"teacher {name!r} teaches nothing: the weights of its roles ({', '.join(teacher.spec.roles)}) are all 0"
-        )
+        raise UserError(f"teacher {name!r} teaches nothing: the weights of its roles ({', '.join(roles)}) are all 0")
     if config.input_size is None:
         size = _size_for(name, teacher.spec, image_size, patch)
     else:
@@ -51,7 +58,7 @@ def plan_teacher(
             scaled = edge * image_size / base_size
             edge = min(teacher.spec.nearest_sizes(round(scaled)), key=lambda legal: abs(legal - scaled))
         size = (edge, edge)
-    return Plan(input_size=size, grid=teacher.grid_of(size), weights=weights)
+    return Plan(input_size=size, grid=teacher.grid_of(size), weights=weights, terms=terms)
 
 
 def _size_for(name: str, spec: TeacherSpec, image_size: int, patch: int) -> Size:

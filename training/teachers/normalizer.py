@@ -79,6 +79,11 @@ class FeatureNormalizer(nn.Module):
         self.register_load_state_dict_post_hook(_refresh_frozen)
 
     @property
+    def is_frozen(self) -> bool:
+        """Whether calibration has ended."""
+        return self._is_frozen
+
+    @property
     def min_count(self) -> int:
         """Vectors `freeze` insists on."""
         floors = {"none": 0, "center": 1, "standardize": MIN_COUNT_STANDARDIZE}

@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from training.errors import UserError
 from training.losses import (
+    DENSE_LOSSES,
+    SUMMARY_LOSSES,
     angle,
     cosine,
     cosine_smooth_l1,
@@ -23,16 +26,12 @@ CLIPS = torch.tensor([5, 5, 5, 2])  # three frames of one clip, one of another
 Loss = Callable[..., Tensor]
 
 
-def over_time(prediction: Tensor, target: Tensor, valid_mask: Tensor | None = None) -> Tensor:
-    return temporal_gram(prediction, target, valid_mask, clips=CLIPS.to(prediction.device))[0]
-
-
 ON_TOKENS: dict[str, Loss] = {
     "mse": mse,
     "cosine": cosine,
     "cosine_smooth_l1": cosine_smooth_l1,
     "gram": gram,
-    "temporal_gram": over_time,
+    "temporal_gram": partial(temporal_gram, clips=CLIPS),
     "token_similarity_kl": token_similarity_kl,
     "shift_equivariant_mse": partial(shift_equivariant_mse, grid=(2, 3), student_shift=(0, 1), teacher_shift=(0, 0)),
 }
@@ -50,6 +49,25 @@ def drawn(name: str, kind: torch.dtype = torch.float32) -> tuple[Loss, Tensor, T
         shape, mask = (4, 5), torch.tensor([True, True, False, True])
     prediction, target = torch.randn(2, *shape, generator=generator).to(kind)
     return {**ON_TOKENS, **ON_SUMMARIES}[name], prediction, target, mask
+
+
+def test_recipes_may_name_these_and_a_wrong_name_is_told_the_right_ones() -> None:
+    assert SUMMARY_LOSSES.names() == ["angle", "cosine", "cosine_smooth_l1", "mse"]
+    assert DENSE_LOSSES.names() == ["cosine", "cosine_smooth_l1", "mse", "token_similarity_kl"]
+    assert {*SUMMARY_LOSSES.names(), *DENSE_LOSSES.names()} <= set(EVERY)
+    with pytest.raises(UserError, match=r"unknown dense loss 'cos'\. .*Known: cosine, cosine_smooth_l1, mse, token_"):
+        DENSE_LOSSES.get("cos")
+    with pytest.raises(UserError, match=r"unknown summary loss 'angel'\. Did you mean 'angle'"):
+        SUMMARY_LOSSES.get("angel")
+
+
+@pytest.mark.parametrize("name", sorted(set(SUMMARY_LOSSES.names()) & set(DENSE_LOSSES.names())))
+def test_a_summary_is_one_token(name: str) -> None:
+    _, prediction, target, _ = drawn("relational")
+    mask = torch.tensor([True, False, True, True])
+    loss = SUMMARY_LOSSES.get(name)
+    assert torch.equal(loss(prediction, target), loss(prediction[:, None], target[:, None]))
+    assert torch.equal(loss(prediction, target, mask), loss(prediction[:, None], target[:, None], mask[:, None]))
 
 
 @pytest.mark.parametrize("name", EVERY)
