@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,13 +111,14 @@ def print_speed(location: str, folder: Path, rounds: int) -> None:
 
 def print_memory(corpora: list[Path]) -> None:
     """Memory of a process that draws three shuffle windows, one process per corpus."""
-    print("\n| frames | shards | MiB held by groups and order | MiB more than before opening, at most |")
-    print("|---:|---:|---:|---:|")
+    print("\n| frames | shards | MiB held by groups and order | MiB more than before opening, at most | us per frame |")
+    print("|---:|---:|---:|---:|---:|")
     for corpus in corpora:
         command = [sys.executable, "-m", "benchmarks.loader", "--memory-of", str(corpus)]
         measured = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         shards = len(list((corpus / SHARD_FOLDER).iterdir()))
-        print(f"| {measured['frames']} | {shards} | {measured['arrays']:.1f} | {measured['peak']:.0f} |", flush=True)
+        cells = [measured["frames"], shards, f"{measured['arrays']:.1f}", f"{measured['peak']:.0f}"]
+        print(f"| {' | '.join(map(str, cells))} | {measured['cost']:.0f} |", flush=True)
 
 
 def print_opening(corpus: Path, rounds: int) -> None:
@@ -136,16 +138,18 @@ def print_opening(corpus: Path, rounds: int) -> None:
 
 
 def memory_of(location: str) -> dict[str, float]:
-    """MiB that reading three windows adds at most, and of arrays that grow with the number of clips."""
+    """MiB that reading three windows adds at most, of arrays that grow with the clips, and processor time per frame."""
     before = _peak()
+    started, read = time.process_time(), 0
     views = TrainingViews(Corpus.open(location), DataConfig(corpus=location), 224, SEED)
     for sample in range(3 * views.config.shuffle_block * views.config.shuffle_window):
         for part in views.parts(sample):
             for _ in views.corpus.encoded(views.clips[part.clip], part.positions):  # undecoded: as much is held
-                pass
+                read += 1
+    cost = (time.process_time() - started) / read * 1e6
     held = [value for owner in (views.groups, views.groups._segments) for value in vars(owner).values()]
     arrays = sum(value.nbytes for value in held if isinstance(value, np.ndarray)) / 2**20
-    return {"frames": views.groups.num_frames, "arrays": arrays, "peak": _peak() - before}
+    return {"frames": views.groups.num_frames, "arrays": arrays, "peak": _peak() - before, "cost": cost}
 
 
 def write_shard(path: Path) -> Path:

@@ -20,7 +20,7 @@ from training.corpus.shards import RowGroup, ShardFile, ShardIndex
 from training.corpus.storage import Storage
 from training.errors import UserError
 
-OPEN_SHARDS = 16  # files kept open per process: half of the blocks of a shuffle window; 4 MB of Parquet footer each
+OPEN_SHARDS = 36  # files kept open per process: one per block of a shuffle window and some; 4 MB of Parquet footer each
 INDEXED_SHARDS = 4096  # shards of which is remembered which row group holds which rows; 2 kB each
 # Bytes of row groups kept per process: one shuffle window of the default settings (2048 groups of 2 frames of 20 kB),
 # so that a process reads no row group twice while it works through a window.
