@@ -115,21 +115,29 @@ def _is_published(out: Path, record: dict[str, Any], state: State) -> bool:
     names = [MANIFEST_FILE, MASKS_FILE, DROPS_FILE, CURATION_FILE, *([REMOVALS_FILE] if state.removals else [])]
     if not all((out / name).is_file() for name in names):
         return False
+    recorded = read_record(out / CURATION_FILE) or {}
+    if any(recorded.get(name) != record[name] for name in record if name not in ("code", "settings")):
+        return False
     try:
-        recorded = json.loads((out / CURATION_FILE).read_text(encoding="utf-8"))
-        is_same = all(recorded[name] == record[name] for name in record if name not in ("code", "settings"))
-        return is_same and read_drops(out / DROPS_FILE) == state.drops
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):  # damaged, so it has to be written anew
+        return read_drops(out / DROPS_FILE) == state.drops
+    except (OSError, TypeError, pa.ArrowException):  # damaged, so it has to be written anew
         return False
 
 
-def recorded_fingerprint(out: Path) -> str:
-    """The fingerprint in curation.json; "" when that is missing or damaged, and has to be written anew."""
-    path = out / CURATION_FILE
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What a curation.json says; `None` when it is missing or damaged, and has to be written anew."""
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"]) if path.is_file() else ""
-    except (ValueError, KeyError, TypeError):
-        return ""
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    is_whole = isinstance(record, dict) and record.keys() >= {"code", "settings", "counts", "fingerprint"}
+    return record if is_whole else None
+
+
+def recorded_fingerprint(out: Path) -> str:
+    """The fingerprint in curation.json; "" when that is missing or damaged."""
+    record = read_record(out / CURATION_FILE)
+    return str(record["fingerprint"]) if record else ""
 
 
 def count(clips: Sequence[Clip], state: State) -> dict[str, Any]:

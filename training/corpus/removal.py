@@ -4,7 +4,6 @@ The journal commits what remains in one rename (see `Journal.commit_removal`). K
 killed after it, the same command, or any curation into the corpus, brings the removal to its end.
 """
 
-import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from training.corpus.inputs import staging_folder
 from training.corpus.journal import Journal
 from training.corpus.manifest import CURATION_FILE, SHARD_FOLDER, Clip
 from training.corpus.private_names import read_names
-from training.corpus.publication import publish
+from training.corpus.publication import publish, read_record
 from training.corpus.settings import CurationSettings
 from training.corpus.shards import open_shard
 from training.corpus.staged import load_unit
@@ -192,6 +191,6 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _published_before(journal: Journal) -> dict[str, Any] | None:
-    """What curation.json said before the last removal; `None` when the corpus had none."""
-    copies = sorted(journal.root.glob(f"*/{CURATION_FILE}"))
-    return json.loads(copies[-1].read_text(encoding="utf-8")) if copies else None
+    """What curation.json said before the last removal; `None` when the corpus had none, or a damaged one."""
+    copies = sorted(journal.root.glob(f"*/{CURATION_FILE}"), key=lambda path: int(path.parent.name))
+    return read_record(copies[-1]) if copies else None

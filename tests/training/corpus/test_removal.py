@@ -312,6 +312,13 @@ def test_names_that_are_written_twice_are_the_same():
     assert f'"{REPORT_FILE}"' in Path(corpus_report.__file__).read_text()
 
 
+def test_a_damaged_record_does_not_stop_a_removal(out, stills):
+    (out / "curation.json").write_text("{")
+    remove_case(out, "data__v1")
+    assert "data__v1" not in {clip.case_id for clip in read_clips(out / "manifest.parquet")}
+    assert Corpus.open(out)
+
+
 def test_a_dry_run_writes_nothing(out, monkeypatch, capsys):
     before = digests(out)
     monkeypatch.setattr(sys, "argv", ["x", str(out), "--case", "data__v2", "--dry-run"])

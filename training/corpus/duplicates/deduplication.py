@@ -1,6 +1,5 @@
 """Deduplication of a corpus: what it shows of evaluation data, then its near-duplicates across videos."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +10,23 @@ import numpy as np
 from training.config import to_plain
 from training.corpus.duplicates.clusters import Choice, choose
 from training.corpus.duplicates.embedding_search import similar_pairs
-from training.corpus.duplicates.evaluation_frames import find_seen, input_of, remember
+from training.corpus.duplicates.evaluation_frames import (
+    find_seen,
+    input_of,
+    inputs_by_path,
+    remember,
+)
 from training.corpus.duplicates.frame_table import FrameTable, read_frames
 from training.corpus.duplicates.neighbors import HashNeighbors, PairNeighbors
 from training.corpus.duplicates.seen import SeenCase, read_seen, write_seen
 from training.corpus.duplicates.settings import DeduplicationSettings
-from training.corpus.duplicates.table import duplicate_table, write_duplicates
+from training.corpus.duplicates.table import duplicate_table, is_readable, write_duplicates
 from training.corpus.journal import Journal
 from training.corpus.manifest import CURATION_FILE, MANIFEST_FILE, read_clips
-from training.corpus.publication import publish
+from training.corpus.publication import publish, read_record
 from training.corpus.segments import DUPLICATES_FILE
-from training.corpus.state import read_settings
-from training.errors import UserError
+from training.corpus.state import State, read_settings
+from training.errors import UserError, full_disk_error
 
 
 @dataclass(frozen=True)
@@ -48,31 +52,34 @@ def deduplicate(
         against: folders of evaluation data, compared from now on with everything in the corpus.
 
     Raises:
-        UserError: no complete corpus, nothing usable in a folder of `against`, a model that cannot be loaded, or clips
-            of evaluation data only.
+        UserError: no complete corpus, nothing usable in a folder of `against`, a model that cannot be loaded, clips of
+            evaluation data only, or no space left.
     """
     curation, mark = read_settings(corpus)
-    for name in (CURATION_FILE, MANIFEST_FILE):
-        if not (corpus / name).is_file():
-            raise UserError(f"corpus {str(corpus)!r} has no {name}: complete it with python -m training.curate first")
-    with Journal(corpus, curation, mark) as journal:
-        facts = json.loads((corpus / CURATION_FILE).read_text(encoding="utf-8"))
+    no_space = f"no space left for the corpus {str(corpus)!r}: free some and run the same command again"
+    with full_disk_error(no_space), Journal(corpus, curation, mark) as journal:
+        facts = read_record(corpus / CURATION_FILE)
+        if facts is None or not (corpus / MANIFEST_FILE).is_file():
+            name = CURATION_FILE if facts is None else MANIFEST_FILE
+            raise UserError(
+                f"corpus {str(corpus)!r} has no readable {name}: complete it with python -m training.curate first"
+            )
         remember(corpus, against, curation, settings.against_fps)
-        files = {key: file.sha256 for key, file in journal.state.files.items()}
-        all_frames = read_frames(corpus, journal.state.clips)
-        seen = _seen(corpus, all_frames, files, settings)
+        seen = _seen(corpus, read_frames(corpus, journal.state.clips), journal.state, settings)
         if len({row.clip_id for row in seen if row.dropped}) == len(journal.state.clips):
             raise UserError(
                 f"every clip of {str(corpus)!r} shows evaluation data, so dropping them leaves nothing: use "
                 "benchmark_clips=flag, or another corpus"
             )
-        if seen != read_seen(corpus):
+        is_news = seen != read_seen(corpus)
+        if is_news or not is_readable(corpus):
             # The clusters may name clips that leave the manifest, and none is better than wrong ones.
             (corpus / DUPLICATES_FILE).unlink(missing_ok=True)
             write_seen(seen, corpus)
-            publish(journal.state, corpus, curation, force=True, like=facts)
+        # Also when nothing is new: a run that was killed may have left the old manifest.
+        publish(journal.state, corpus, curation, force=is_news, like=facts)
         summary = _search(corpus, settings, embedding)
-        _, print_ = publish(journal.state, corpus, curation, force=_is_news(corpus, summary), like=facts)
+        _, print_ = publish(journal.state, corpus, curation, force=False, like=facts)
     return Deduplicated(summary, seen, print_)
 
 
@@ -121,10 +128,9 @@ def _similar(
     return (searched[first], searched[second], 1 - cosine), embedder.fingerprint
 
 
-def _seen(
-    corpus: Path, frames: FrameTable, files: dict[tuple[str, str], str], settings: DeduplicationSettings
-) -> list[SeenCase]:
+def _seen(corpus: Path, frames: FrameTable, state: State, settings: DeduplicationSettings) -> list[SeenCase]:
     dropped = settings.benchmark_clips == "drop"
+    files = inputs_by_path(state.files.values())
     rows = []
     for number, matches in find_seen(corpus, frames, settings).items():
         clip = frames.clips[number]
@@ -132,8 +138,3 @@ def _seen(
             distances = float(match.distance), float(settings.max_distance)
             rows.append(SeenCase(clip.clip_id, input_of(clip, files), match.case, match.frames, *distances, dropped))
     return rows
-
-
-def _is_news(corpus: Path, summary: dict[str, Any]) -> bool:
-    facts = json.loads((corpus / CURATION_FILE).read_text(encoding="utf-8"))
-    return facts.get("duplicates") != summary

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import modeling_zen  # noqa: F401  # so that AutoModel knows ZEN
 from training.corpus.atomic import replacing
-from training.corpus.duplicates.frame_table import FrameTable, read_hashes, read_images
+from training.corpus.duplicates.frame_table import FrameTable, decode, read_hashes, read_images, where_in
 from training.corpus.manifest import SHARD_FOLDER
 from training.errors import UserError
 
@@ -43,7 +43,8 @@ class Embedder:
             self._model: Any = AutoModel.from_pretrained(name, dtype=torch.float32).eval()
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
-                f"embedding model {name!r} cannot be loaded with its image processor: {str(error).splitlines()[0]}"
+                f"embedding model {name!r} cannot be loaded with its image processor: "
+                f"{(str(error).splitlines() or [type(error).__name__])[0]}"
             ) from error
         self._batch_size = batch_size
 
@@ -59,7 +60,8 @@ class Embedder:
     def embed(self, images: list[np.ndarray]) -> np.ndarray:
         """Embeddings of uint8 (H, W, 3) RGB frames of any sizes: float32 (N, D), each of length 1.
 
-        The pooled output of the model, or the mean of its last tokens where it pools nothing.
+        The pooled output of the model; where it pools nothing the mean of its last tokens (N, tokens, D), or of its
+        last map of features (N, D, height, width) over all places.
         """
         parts = []
         for start in range(0, len(images), self._batch_size):
@@ -67,7 +69,10 @@ class Embedder:
             with torch.inference_mode():
                 output = self._model(**pixels)
             pooled = getattr(output, "pooler_output", None)
-            pooled = pooled.flatten(1) if pooled is not None else output.last_hidden_state.flatten(2).mean(1)
+            if pooled is None:
+                last = output.last_hidden_state
+                pooled = last.mean((2, 3)) if last.ndim == 4 else last.mean(1)
+            pooled = pooled.flatten(1)
             parts.append(torch.nn.functional.normalize(pooled.float(), dim=1).numpy())
         return np.concatenate(parts)
 
@@ -76,7 +81,8 @@ def embed_corpus(frames: FrameTable, embedder: Embedder) -> np.ndarray:
     """The embeddings of all frames, float16 (N, D).
 
     Raises:
-        UserError: a frame that cannot be decoded, or a model that gives no finite embedding.
+        UserError: a frame that cannot be decoded, a model that gives an embedding without direction, or a damaged file
+            of embeddings.
     """
     folder = frames.folder / "journal" / FOLDER / embedder.fingerprint
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,11 +94,15 @@ def embed_corpus(frames: FrameTable, embedder: Embedder) -> np.ndarray:
         path = folder / f"{shard.stem}-{hashlib.sha256(hashes.tobytes()).hexdigest()[:16]}.npy"
         if not path.is_file():
             done = np.concatenate([embedder.embed(batch) for batch in _batches(shard, len(hashes))]).astype(np.float16)
-            if not np.isfinite(done).all():
-                raise UserError(f"the embedding model gives values that are not finite for frames of {name}")
+            bad = np.flatnonzero(~(np.linalg.norm(done.astype(np.float32), axis=1) > 0.5))  # NaN is not either
+            if len(bad):
+                raise UserError(
+                    f"the embedding model gives row {bad[0]} of {name} no direction (zeros or values that are not "
+                    "finite): give another model"
+                )
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.save(file, done)
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        stored = _load(path, len(hashes))
         if embeddings is None:
             embeddings = np.zeros((len(frames), stored.shape[1]), np.float16)
         embeddings[mine] = stored[rows]
@@ -103,9 +113,17 @@ def _batches(shard: Path, rows: int, size: int = 256) -> Iterator[list[np.ndarra
     """The decoded frames of a shard, some at a time."""
     for start in range(0, rows, size):
         batch = []
-        for image in read_images(shard, np.arange(start, min(start + size, rows))):
-            decoded = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
-            if decoded is None:
-                raise UserError(f"a frame of shard {shard.name} is no readable image: copy the corpus completely")
-            batch.append(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
+        for row, image in enumerate(read_images(shard, np.arange(start, min(start + size, rows))), start):
+            batch.append(decode(image, cv2.IMREAD_COLOR_RGB, where_in(shard, row)))
         yield batch
+
+
+def _load(path: Path, rows: int) -> np.ndarray:
+    """The kept embeddings of a shard, float16 (rows, D), not in main memory."""
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{str(path)!r} is damaged: remove it and run the same command again") from error
+    if stored.ndim != 2 or len(stored) != rows:
+        raise UserError(f"{str(path)!r} has shape {stored.shape}, not {rows} rows: remove it and run the command again")
+    return stored

@@ -1,7 +1,10 @@
 """The frames of a corpus as columns, and their thumbnails: what the search for duplicates looks at."""
 
+import math
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,12 +52,11 @@ class FrameTable:
     def by_shard(self, frames: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Some frames by shard: its name, where in `frames` they are, int64 (M,), and their rows, ascending."""
         names, codes = np.unique([clip.shard for clip in self.clips], return_inverse=True)
-        owners = codes[self.clip[frames]]
-        for code, name in enumerate(names.tolist()):
-            mine = np.flatnonzero(owners == code)
-            mine = mine[np.argsort(self.row[frames[mine]], kind="stable")]
-            if len(mine):
-                yield name, mine, self.row[frames[mine]]
+        owners, rows = codes[self.clip[frames]], self.row[frames]
+        order = np.lexsort((rows, owners))
+        present, firsts = np.unique(owners[order], return_index=True)
+        for code, mine in zip(present.tolist(), np.split(order, firsts[1:]), strict=False):  # no frames: one empty part
+            yield str(names[code]), mine, rows[mine]
 
 
 def read_frames(folder: Path, clips: Sequence[Clip]) -> FrameTable:
@@ -84,32 +86,39 @@ def read_frames(folder: Path, clips: Sequence[Clip]) -> FrameTable:
 
 def read_hashes(shard: Path) -> np.ndarray:
     """The perceptual hashes of a shard, uint64 (rows,). Raises `UserError` when it cannot be read."""
-    try:
+    with _reading(shard):
         return pq.read_table(shard, columns=["phash"])["phash"].to_numpy()
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise UserError(f"shard {str(shard)!r} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def read_images(shard: Path, rows: np.ndarray) -> Iterator[bytes]:
-    """The encoded images of some rows of a shard, ascending; row groups without any are passed over."""
-    file = pq.ParquetFile(shard)
-    start = 0
-    for group in range(file.metadata.num_row_groups):
-        end = start + file.metadata.row_group(group).num_rows
-        wanted = rows[np.searchsorted(rows, start) : np.searchsorted(rows, end)] - start
-        if len(wanted):
-            images = file.read_row_group(group, columns=["image"])["image"].combine_chunks().field("bytes")
-            for row in wanted.tolist():
-                yield images[row].as_py()
-        start = end
+    """The encoded images of some rows of a shard, ascending; row groups without any are passed over.
+
+    Raises:
+        UserError: the shard cannot be read.
+    """
+    with _reading(shard), pq.ParquetFile(shard) as file:
+        start = 0
+        for group in range(file.metadata.num_row_groups):
+            end = start + file.metadata.row_group(group).num_rows
+            wanted = rows[np.searchsorted(rows, start) : np.searchsorted(rows, end)] - start
+            if len(wanted):
+                images = file.read_row_group(group, columns=["image"])["image"].combine_chunks().field("bytes")
+                for row in wanted.tolist():
+                    yield images[row].as_py()
+            start = end
 
 
-def thumbnail_of(image: bytes) -> np.ndarray:
-    """The thumbnail of an encoded image, uint8 (32, 32) gray levels. Raises `UserError` when it cannot be decoded."""
-    gray = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if gray is None:
-        raise UserError("a frame of this corpus is no readable image: copy the corpus completely")
-    return cv2.resize(gray, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+def decode(image: bytes, flag: int, where: str) -> np.ndarray:
+    """Decode an image with a flag of OpenCV. Raises `UserError`, which says `where` it is, when that is impossible."""
+    decoded = cv2.imdecode(np.frombuffer(image, np.uint8), flag)
+    if decoded is None:
+        raise UserError(f"{where} is no readable image: copy the corpus completely")
+    return decoded
+
+
+def thumbnail_of(image: bytes, where: str) -> np.ndarray:
+    """The thumbnail of an encoded image, uint8 (32, 32) gray levels. Raises what `decode` does."""
+    return cv2.resize(decode(image, cv2.IMREAD_GRAYSCALE, where), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
 
 
 def read_thumbnails(frames: FrameTable, wanted: np.ndarray) -> np.ndarray:
@@ -118,8 +127,25 @@ def read_thumbnails(frames: FrameTable, wanted: np.ndarray) -> np.ndarray:
     if not len(wanted):
         return np.zeros(shape, np.uint8)
     with tempfile.TemporaryFile(dir=frames.folder) as file:
+        if hasattr(os, "posix_fallocate"):  # else a full disk ends this process at some write, without a word
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape))
         thumbnails = np.memmap(file, np.uint8, "w+", shape=shape)
     for name, mine, rows in frames.by_shard(wanted):
-        for place, image in zip(mine.tolist(), read_images(frames.folder / SHARD_FOLDER / name, rows), strict=True):
-            thumbnails[place] = thumbnail_of(image)
+        shard = frames.folder / SHARD_FOLDER / name
+        for place, row, image in zip(mine.tolist(), rows.tolist(), read_images(shard, rows), strict=True):
+            thumbnails[place] = thumbnail_of(image, where_in(shard, row))
     return thumbnails
+
+
+def where_in(shard: Path, row: int) -> str:
+    """A row of a shard, for messages."""
+    return f"row {row} of shard {str(shard)!r}"
+
+
+@contextmanager
+def _reading(shard: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, KeyError, pa.ArrowException) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"shard {str(shard)!r} cannot be read: {reason}") from error

@@ -69,6 +69,14 @@ def write_duplicates(table: pa.Table, summary: Mapping[str, Any], folder: Path) 
         pq.write_table(table, temporary)
 
 
+def is_readable(folder: Path) -> bool:
+    """Whether duplicates.parquet is absent or whole."""
+    try:
+        return not (folder / DUPLICATES_FILE).is_file() or bool(pq.read_table(folder / DUPLICATES_FILE).num_columns)
+    except (OSError, pa.ArrowException):
+        return False
+
+
 def read_summary(folder: Path) -> dict[str, Any] | None:
     """What the last search for duplicates found, as curation.json repeats it; `None` when nobody has searched.
 

@@ -1,6 +1,8 @@
 """Deduplication of small corpora, through the true entry where that is what a user types."""
 
+import errno
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from training import deduplicate as entry
 from training.corpus import Corpus
 from training.corpus.curation import curate
+from training.corpus.duplicates import deduplication, evaluation_frames
 from training.corpus.duplicates.deduplication import deduplicate
 from training.corpus.duplicates.settings import DeduplicationSettings
 from training.corpus.duplicates.table import DUPLICATE_SCHEMA
@@ -203,7 +206,111 @@ def test_mistakes_leave_everything_as_it_was(corpus, data, tmp_path):
     with pytest.raises(UserError, match="is no corpus"):
         deduplicate(data, DEFAULT)
     (corpus / "curation.json").unlink()
-    with pytest.raises(UserError, match=r"has no curation.json: complete it with python -m training.curate first"):
+    with pytest.raises(
+        UserError, match=r"has no readable curation.json: complete it with python -m training.curate first"
+    ):
+        deduplicate(corpus, DEFAULT)
+
+
+class Kill(BaseException):
+    """Stands for a process that ends here: nothing catches it."""
+
+
+@pytest.mark.parametrize("call", [0, 1])
+def test_killed_between_its_tables_and_started_again(
+    corpus, data, evaluation, tmp_path, settings, scene, write_still, monkeypatch, call
+):
+    """Scene 5 is in b, which is dropped for it, and in z, which would be listed as its duplicate."""
+    write_still(data / "z_0000.png", coded(scene(5)))
+    curate([data], corpus, settings())
+    shutil.copytree(corpus, tmp_path / "whole")
+    drop = DeduplicationSettings(benchmark_clips="drop")
+    deduplicate(tmp_path / "whole", drop, against=[evaluation])
+    real, calls = deduplication.publish, [0]
+
+    def killed(*args, **more):
+        calls[0] += 1
+        if calls[0] == call + 1:
+            raise Kill
+        return real(*args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deduplication, "publish", killed)
+        with pytest.raises(Kill):
+            deduplicate(corpus, drop, against=[evaluation])
+    deduplicate(corpus, drop)
+    assert contents(corpus) == contents(tmp_path / "whole")
+    assert Corpus.open(corpus).segments("train").num_frames > 0
+
+
+def test_broken_duplicates_are_found_anew(corpus):
+    deduplicate(corpus, DEFAULT)
+    before = contents(corpus)
+    (corpus / "duplicates.parquet").write_bytes(b"PAR1 broken")
+    deduplicate(corpus, DEFAULT)
+    assert contents(corpus) == before
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]"])
+def test_a_broken_record_is_named(corpus, content):
+    (corpus / "curation.json").write_text(content)
+    with pytest.raises(UserError, match=r"has no readable curation.json: complete it with python -m training.curate"):
+        deduplicate(corpus, DEFAULT)
+
+
+def test_folders_of_the_same_name_are_both_remembered(corpus, tmp_path, scene, write_still):
+    for place, seed in (("one", 4), ("two", 2)):
+        write_still(tmp_path / place / "frames" / f"{place}_000.png", coded(scene(seed)))
+    folders = [tmp_path / "one" / "frames", tmp_path / "two" / "frames"]
+    deduplicate(corpus, DEFAULT, against=folders)
+    both = {"a-000001": ("frames/two",), "b-000000": ("frames/one",), "b-000001": ("frames/two",)}
+    assert overlaps(corpus) == both
+    deduplicate(corpus, DEFAULT, against=folders[:1])
+    assert overlaps(corpus) == both
+
+
+def test_what_is_remembered_and_broken_is_named_and_made_anew_from_its_folder(corpus, evaluation):
+    deduplicate(corpus, DEFAULT, against=[evaluation])
+    before = contents(corpus)
+    (remembered,) = (corpus / "journal" / "evaluation").iterdir()
+    assert remembered.name.startswith("cholec80-")
+    remembered.write_bytes(b"broken")
+    with pytest.raises(
+        UserError, match=rf"{remembered.name}' cannot be read \(ArrowInvalid\): remove it, and give its folder with"
+    ):
+        deduplicate(corpus, DEFAULT)
+    deduplicate(corpus, DEFAULT, against=[evaluation])
+    assert contents(corpus) == before
+
+
+def test_evaluation_data_in_many_pieces(corpus, evaluation, monkeypatch):
+    whole = [(row.case, row.frames) for row in deduplicate(corpus, DEFAULT, against=[evaluation]).seen]
+    assert whole == [("cholec80/video41", 1)]
+    (remembered,) = (corpus / "journal" / "evaluation").iterdir()
+    remembered.unlink()
+    monkeypatch.setattr(evaluation_frames, "ROWS_AT_ONCE", 1)
+    assert [(row.case, row.frames) for row in deduplicate(corpus, DEFAULT, against=[evaluation]).seen] == whole
+    assert pq.read_metadata(remembered).num_row_groups == 2
+
+
+def test_an_unknown_evaluation_set_does_not_tell_its_cases_to_a_corpus_with_hashed_names(
+    data, evaluation, tmp_path, settings, scene, write_still
+):
+    """Its folder is named, because the user names it; who is in it may be patients."""
+    write_still(tmp_path / "mine" / "Musterfrau" / "op7_000.png", coded(scene(4)))
+    curate([data], tmp_path / "out", settings(deidentify=True))
+    deduplicate(tmp_path / "out", DEFAULT, against=[tmp_path / "mine", evaluation])
+    assert sorted(overlaps(tmp_path / "out").values()) == [("cholec80/video41",), ("mine",)]
+    for path in (tmp_path / "out").rglob("*.parquet"):
+        assert "Musterfrau" not in str(pq.read_table(path).to_pylist())
+
+
+def test_a_full_disk_is_one_sentence(corpus, monkeypatch):
+    def full(*_args, **_more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(deduplication, "write_duplicates", full)
+    with pytest.raises(UserError, match=r"no space left for the corpus .*: free some and run the same command again"):
         deduplicate(corpus, DEFAULT)
 
 

@@ -1,5 +1,7 @@
 """Embeddings of a corpus by a small AutoModel made here."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
@@ -77,10 +79,32 @@ def test_similar_embeddings_become_clusters(corpus, tmp_path, monkeypatch):
     assert (corpus / "duplicates.parquet").read_bytes() == first
 
 
+def test_a_map_of_features_without_pooling_is_averaged_over_its_places(monkeypatch, tmp_path):
+    embedder = Embedder(save_model(tmp_path), 2)
+    features = torch.tensor([[[[1.0, 3.0], [5.0, 7.0]], [[0.0, 0.0], [0.0, 12.0]]]])  # (1, 2, 2, 2), means 4 and 3
+    monkeypatch.setattr(embedder, "_model", lambda **_: SimpleNamespace(pooler_output=None, last_hidden_state=features))
+    np.testing.assert_allclose(embedder.embed([np.zeros((8, 8, 3), np.uint8)]), [[0.8, 0.6]], rtol=1e-6)
+
+
 def test_what_cannot_be_used(corpus, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"embedding model .*empty' cannot be loaded with its image processor"):
         deduplicate(corpus, DeduplicationSettings(), embedding=str(tmp_path / "empty"))
-    monkeypatch.setattr(Embedder, "embed", lambda self, images: np.full((len(images), 3), np.nan))
-    with pytest.raises(UserError, match=r"gives values that are not finite for frames of shard-00000.parquet"):
-        deduplicate(corpus, DeduplicationSettings(), embedding=save_model(tmp_path / "model"))
+    for value in (np.nan, 0.0):
+        monkeypatch.setattr(Embedder, "embed", lambda self, images, value=value: np.full((len(images), 3), value))
+        with pytest.raises(UserError, match=r"gives row 0 of shard-00000.parquet no direction \(zeros or values"):
+            deduplicate(corpus, DeduplicationSettings(), embedding=save_model(tmp_path / "model"))
+    monkeypatch.setattr("transformers.AutoModel.from_pretrained", lambda *_args, **_more: exec("raise ValueError"))
+    with pytest.raises(UserError, match=r"cannot be loaded with its image processor: ValueError"):
+        Embedder(save_model(tmp_path / "model"), 1)
+
+
+def test_kept_embeddings_that_are_broken_are_named(corpus, tmp_path):
+    model = save_model(tmp_path / "model")
+    deduplicate(corpus, DeduplicationSettings(), embedding=model)
+    (kept,) = (corpus / "journal" / "embeddings").rglob("*.npy")
+    whole = kept.read_bytes()
+    for content in (b"broken", whole[:-20]):
+        kept.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{kept.name}' is damaged: remove it and run the same command again"):
+            deduplicate(corpus, DeduplicationSettings(), embedding=model)
