@@ -12,6 +12,7 @@ from training.corpus.corpus import Corpus
 from training.corpus.duplicates.likeness import MIN_CORRELATION, correlations
 from training.corpus.filters.duplicate import DuplicateSettings
 from training.corpus.filters.picture import Picture
+from training.loader import ClipCodes
 from training.views import whole_mask, whole_view
 
 
@@ -24,6 +25,7 @@ class Frames:
         valid: bool (N, V, V), the pixels that count.
         videos: int64 (N,), from 0 to V - 1.
         clips: int64 (N,), clip of each frame, as a position in its split.
+        codes: int64 (N, 2), source and procedure of each frame, see `ClipCodes`.
         times: float64 (N,), seconds in the video; NaN for stills that have no time line.
         captions: of each frame, the video and the time.
         alike: bool (N, N), pairs of near-duplicates by the rule of the corpus's filter.
@@ -33,6 +35,7 @@ class Frames:
     valid: Tensor
     videos: np.ndarray
     clips: np.ndarray
+    codes: np.ndarray
     times: np.ndarray
     captions: tuple[str, ...]
     alike: np.ndarray
@@ -65,8 +68,8 @@ def choose_frames(corpus: Corpus, split: str, count: int, run_length: int, size:
     owners = np.repeat(segments.clips.astype(np.int64), lengths)
     within = np.arange(len(owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     positions = np.repeat(segments.starts.astype(np.int64), lengths) + within
-    codes = clips.column("video_id").unify_dictionaries().combine_chunks()
-    videos = as_numpy(codes.indices).astype(np.int64)[owners]
+    names = clips.column("video_id").unify_dictionaries().combine_chunks()
+    videos = as_numpy(names.indices).astype(np.int64)[owners]
     fps = as_numpy(pc.fill_null(clips.column("fps"), np.inf))[owners]  # a single still has none, and no second frame
     times = clips.numbers("t_start")[owners] + positions / fps
     order = np.lexsort((positions, owners, times, videos))
@@ -77,7 +80,8 @@ def choose_frames(corpus: Corpus, split: str, count: int, run_length: int, size:
         own = times[numbers == video]
         if len(own) > 1 and own.min() == own.max():  # a folder of stills
             times[numbers == video] = np.nan
-    images, valid, captions, pictures = [], [], [], []
+    images, valid, captions, pictures, codes = [], [], [], [], []
+    of_clip = ClipCodes(corpus)
     for owner, position, time in zip(owners[picked].tolist(), positions[picked].tolist(), times.tolist(), strict=True):
         clip = clips[owner]
         frame = corpus.read(clip, [position])[0]
@@ -85,11 +89,13 @@ def choose_frames(corpus: Corpus, split: str, count: int, run_length: int, size:
         valid.append(whole_mask(corpus.mask(clip), size))
         captions.append(clip.video_id if np.isnan(time) else f"{clip.video_id}, {time:.1f} s")
         pictures.append(Picture(frame, time))
+        codes.append(of_clip.of(clip))
     return Frames(
         images=torch.cat(images) if images else torch.zeros(0, 3, size, size, dtype=torch.uint8),
         valid=torch.stack(valid) if valid else torch.zeros(0, size, size, dtype=torch.bool),
         videos=numbers.astype(np.int64),
         clips=owners[picked],
+        codes=np.array(codes, np.int64).reshape(-1, 2),
         times=times,
         captions=tuple(captions),
         alike=_near_duplicates(pictures),

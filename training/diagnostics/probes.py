@@ -15,6 +15,10 @@ from training.objectives.grids import resample_tokens, valid_tokens
 from training.teachers.teacher import TeacherOutput
 
 FOLDS = 3  # over the videos that a probe is fitted on, to choose its penalty
+# Up to where a probe says nothing but the mean: what does not carry over to other videos must not score below it.
+PENALTIES = tuple(float(10.0**power) for power in range(4, -5, -1))
+# A feature that hardly moved in the frames of the fit may move on other videos, and would be blown up there.
+LEAST_DEVIATION = 0.1
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def fit_probe(branch: Branch, kind: str, inputs: TeacherOutput, targets: Teacher
     """
     branch = copy.deepcopy(branch).cpu()
     x, y, owners = _rows(branch, kind, inputs, targets, side)
-    probe, _, _ = fit_ridge(x, y, video_folds(owners, FOLDS))
+    probe, _, _ = fit_ridge(x, y, video_folds(owners, FOLDS), PENALTIES, LEAST_DEVIATION)
     branch.head = ProbeHead(probe)  # type: ignore[assignment]
     return branch
 

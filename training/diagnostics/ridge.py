@@ -59,7 +59,11 @@ class Moments(NamedTuple):
 
 
 def fit_ridge(
-    inputs: np.ndarray, targets: np.ndarray, folds: Sequence[np.ndarray]
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    folds: Sequence[np.ndarray],
+    penalties: Sequence[float] = PENALTIES,
+    floor: float = 0.0,
 ) -> tuple[RidgeProbe, float, np.ndarray | None]:
     """Minimise mean_n ||x_n W + b - y_n||² + penalty ||W||², with the penalty that predicts held-out folds best.
 
@@ -69,12 +73,14 @@ def fit_ridge(
         inputs: (N, D) float.
         targets: (N, T) float.
         folds: rows of each fold, int; every row in one. With fewer than 2 folds the middle penalty is taken.
+        penalties: to choose from, the largest first.
+        floor: see `Standardizer.of`.
 
     Returns:
-        The probe, its penalty, and R² over the pooled held-out folds of each of `PENALTIES`; `None` where it is not
+        The probe, its penalty, and R² over the pooled held-out folds of each of the penalties; `None` where it is not
         defined.
     """
-    standardize = Standardizer.of(inputs)
+    standardize = Standardizer.of(inputs, floor)
     rows, basis = standardize(inputs), None
     if rows.shape[1] > rows.shape[0]:  # the solution lies in the subspace of the rows
         _, spread, basis = np.linalg.svd(rows, full_matrices=False)
@@ -84,19 +90,19 @@ def fit_ridge(
     wanted = targets - mean  # near zero, so that sums of squares keep their digits
     parts = [Moments.of(rows[fold], wanted[fold]) for fold in folds] or [Moments.of(rows, wanted)]
     total = functools.reduce(Moments.plus, parts)
-    errors, constant = np.zeros(len(PENALTIES)), 0.0
+    errors, constant = np.zeros(len(penalties)), 0.0
     for held_out in parts if len(parts) > 1 else []:
-        fold_errors, fold_constant = held_out_errors(total.without(held_out), held_out)
+        fold_errors, fold_constant = held_out_errors(total.without(held_out), held_out, penalties)
         errors, constant = errors + fold_errors, constant + fold_constant
     inner = 1 - errors / constant if constant > 0 else None
-    penalty = PENALTIES[len(PENALTIES) // 2 if inner is None else int(inner.argmax())]
+    penalty = penalties[len(penalties) // 2 if inner is None else int(inner.argmax())]
     xx, xy, _ = total.centered_on(total.x / total.rows, total.y / total.rows)
     weight = np.linalg.solve(xx / total.rows + penalty * np.eye(len(xx)), xy / total.rows)
     bias = mean + total.y / total.rows - (total.x / total.rows) @ weight
     return RidgeProbe(standardize, weight if basis is None else basis.T @ weight, bias), penalty, inner
 
 
-def held_out_errors(fit: Moments, score: Moments) -> tuple[np.ndarray, float]:
+def held_out_errors(fit: Moments, score: Moments, penalties: Sequence[float]) -> tuple[np.ndarray, float]:
     """Squared error on `score` of the fit for every penalty, and of the constant predictor, without one prediction.
 
     In the eigenbasis of the fit W = diag(d) c with c = VᵀXᵀY / N and d = 1 / (e + penalty), so the error is
@@ -109,5 +115,5 @@ def held_out_errors(fit: Moments, score: Moments) -> tuple[np.ndarray, float]:
     held_xx, held_xy, constant = score.centered_on(x, y)
     linear = (coefficients * (vectors.T @ held_xy)).sum(axis=1)
     quadratic = (vectors.T @ held_xx @ vectors) * (coefficients @ coefficients.T)
-    shrink = 1 / (np.maximum(values, 0)[None] + np.array(PENALTIES)[:, None])  # (P, D)
+    shrink = 1 / (np.maximum(values, 0)[None] + np.array(penalties)[:, None])  # (P, D)
     return constant - 2 * shrink @ linear + np.einsum("pi,ij,pj->p", shrink, quadratic, shrink), constant

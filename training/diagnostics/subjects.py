@@ -20,9 +20,17 @@ from training.teachers.teacher import TeacherOutput
 class Subject(Protocol):
     """Any source of features."""
 
-    name: str
-    role: str  # student | random_init | teacher | histogram
-    size: Size  # (height, width) in pixels at which it sees a frame
+    @property
+    def name(self) -> str:
+        """In tables."""
+
+    @property
+    def role(self) -> str:
+        """One of student, random_init, teacher, histogram."""
+
+    @property
+    def size(self) -> Size:
+        """(height, width) in pixels at which it sees a frame."""
 
     def sizes(self, scales: Sequence[float]) -> dict[float, Size]:
         """Its legal input sizes nearest to these shares of `size`, without those that are `size` itself."""
