@@ -17,7 +17,7 @@ from training.corpus import Corpus
 from training.corpus.manifest import Clip
 from training.errors import UserError
 from training.sampling import BlockShuffle, Groups, Part, epoch_offset
-from training.views import Crops, View, ViewConfig, all_valid, training_view, whole_mask, whole_view
+from training.views import Crops, ViewConfig, all_valid, training_view, whole_mask, whole_view
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class ViewBatch(NamedTuple):
     shared: Tensor  # int64 (B,): frames of one number are of one clip and share crop, flip and color change
     crops: tuple[Tensor, ...] = ()  # further views, one float32 (B, count, 3, S, S) for each `Crops` asked for
     image_size: int | None = None  # side in pixels at which the student sees the images; None: its own size
+    boxes: Tensor | None = None  # int64 (B, 5): the `Box` of each view; None of whole frames; stays on the CPU
 
     def to(self, device: torch.device | str) -> "ViewBatch":
         """The batch on a device. Where every pixel counts, `valid` is not sent but made there."""
@@ -67,7 +68,15 @@ class ViewBatch(NamedTuple):
             part.to(device, non_blocking=True) for part in (self.clips, self.sources, self.procedures, self.shared)
         )
         crops = tuple(part.to(device, non_blocking=True) for part in self.crops)
-        return ViewBatch(images, self.numbers, valid, clips, sources, procedures, shared, crops, self.image_size)
+        return self._replace(
+            images=images,
+            valid=valid,
+            clips=clips,
+            sources=sources,
+            procedures=procedures,
+            shared=shared,
+            crops=crops,
+        )
 
     def split(self, size: int) -> list["ViewBatch"]:
         """Batches of at most `size` frames, in order."""
@@ -82,6 +91,7 @@ class ViewBatch(NamedTuple):
                 procedures=self.procedures[own],
                 shared=self.shared[own],
                 crops=tuple(part[own] for part in self.crops),
+                boxes=None if self.boxes is None else self.boxes[own],
             )
             for own in rows
         ]
@@ -136,31 +146,41 @@ class TrainingViews(Dataset):
         """The group of a sample number, with views of `size` pixels or of the size given beside the number."""
         sample, size = key if isinstance(key, tuple) else (key, self.size)
         epoch, number = self._draw(sample)
-        views: list[View] = []
-        numbers: list[int] = []
-        facts: list[tuple[int, int, int, int]] = []
-        crops: list[list[Tensor]] = [[] for _ in self.crops]
+        batches = []
         for part in self.groups.draw(number, epoch_offset(self.seed, epoch)):
             if fixed := self.config.views_per_frame:  # one of K views in turn, that of these frames whoever draws them
-                turn, first = epoch % fixed, part.frames[0]
-                numbers += [turn * self.groups.num_frames + frame for frame in part.frames]
+                batches.append(self.fixed_view(part, epoch % fixed, size))
             else:  # a new view for every draw
-                turn, first = epoch, number * self.groups.size + part.slot
+                first = number * self.groups.size + part.slot
                 start = epoch * self.groups.draws * self.groups.size + first
-                numbers += range(start, start + len(part.positions))
-            state = np.random.SeedSequence([self.seed, turn, first, 2]).generate_state(1, np.uint64)
-            generator = torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
-            clip = self.clips[part.clip]
-            frames, mask = self.corpus.read(clip, part.positions), self.corpus.mask(clip)
-            views.append(training_view(frames, size, self.config.views, generator, mask))
-            facts += [(part.clip, *self._codes.of(clip), numbers[-len(frames)])] * len(frames)
-            for wanted, found in zip(self.crops, crops, strict=True):
-                found.append(_further_views(frames, wanted, self.config.views, generator))
-        images, valid = zip(*views, strict=True)
-        further = tuple(torch.cat(found) for found in crops)
-        clips, sources, procedures, shared = torch.tensor(facts).unbind(1)
+                numbers = list(range(start, start + len(part.positions)))
+                batches.append(self._view(part, (epoch, first), numbers, size))
+        return join_batches(batches)
+
+    def fixed_view(self, part: Part, turn: int, size: int) -> ViewBatch:
+        """View number `turn` of the frames of a part, with `size` pixels: the same whoever draws it, and when."""
+        numbers = [turn * self.groups.num_frames + frame for frame in part.frames]
+        return self._view(part, (turn, part.frames[0]), numbers, size)
+
+    def _view(self, part: Part, draw: tuple[int, int], numbers: list[int], size: int) -> ViewBatch:
+        """The view of a part that the numbers of its draw (turn or epoch, first frame) stand for."""
+        state = np.random.SeedSequence([self.seed, *draw, 2]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+        clip = self.clips[part.clip]
+        frames, mask = self.corpus.read(clip, part.positions), self.corpus.mask(clip)
+        view = training_view(frames, size, self.config.views, generator, mask)
+        facts = torch.tensor([(part.clip, *self._codes.of(clip), numbers[0])] * len(frames))
+        clips, sources, procedures, shared = facts.unbind(1)
         return ViewBatch(
-            torch.cat(images), torch.tensor(numbers), _join_valid(valid), clips, sources, procedures, shared, further
+            view.images,
+            torch.tensor(numbers),
+            view.valid,
+            clips,
+            sources,
+            procedures,
+            shared,
+            tuple(_further_views(frames, wanted, self.config.views, generator) for wanted in self.crops),
+            boxes=torch.tensor([view.box] * len(frames)),
         )
 
 
@@ -223,14 +243,16 @@ def training_batches(
         views,
         batch_sampler=_Batches(range(first_step, steps), groups_per_batch, rank, world_size, pixels),
         num_workers=views.config.workers,
-        collate_fn=_join,
+        collate_fn=join_batches,
         # Its own generator: starting the iterator would otherwise draw from the global one and shift dropout on resume.
         generator=torch.Generator().manual_seed(0),
     )
     yield from loader
 
 
-def _join(groups: list[ViewBatch]) -> ViewBatch:
+def join_batches(groups: Sequence[ViewBatch]) -> ViewBatch:
+    """Views of the loader end to end."""
+
     def join(name: str) -> Tensor:
         return torch.cat([getattr(group, name) for group in groups])
 
@@ -243,6 +265,7 @@ def _join(groups: list[ViewBatch]) -> ViewBatch:
         procedures=join("procedures"),
         shared=join("shared"),
         crops=tuple(torch.cat(parts) for parts in zip(*(group.crops for group in groups), strict=True)),
+        boxes=join("boxes"),
     )
 
 

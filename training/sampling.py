@@ -52,6 +52,7 @@ class Groups:
         span = frames_per_clip * stride
         groups = lengths // span * stride + np.maximum(lengths % span - stride * (frames_per_clip - 1), 0)
         self._frame_ends = np.cumsum(lengths)
+        self._row_ends = np.cumsum(np.where(weights > 0, lengths, 0))
         self._group_ends = np.cumsum(weights * groups)
         self._rest_ends = np.cumsum(weights * (lengths - groups * frames_per_clip))
         self._whole, self._rest = _draws(self._group_ends), _draws(self._rest_ends)
@@ -80,6 +81,45 @@ class Groups:
             run, left = _find(self._rest_ends, self._segments.weights, self._rest, turn, offset)
             parts.append(self._part(run, [self._leftover(run, left)], slot))
         return parts
+
+    @property
+    def num_rows(self) -> int:
+        """Frames that have a row, see `part_at`: those with a weight above 0."""
+        return int(self._row_ends[-1]) if len(self._row_ends) else 0
+
+    def part_at(self, row: int) -> tuple[int, Part]:
+        """The part that holds a row, and the first row of that part.
+
+        Rows number the frames so that those of a part are neighbours: run by run, first the groups of a run, then its
+        packed frames one by one. Unlike draws they depend neither on the epoch nor on how large the weights are.
+
+        Args:
+            row: 0 to `num_rows` - 1.
+        """
+        run = int(np.searchsorted(self._row_ends, row, side="right"))
+        start = int(self._row_ends[run] - self._segments.lengths[run])
+        _, in_spans, _, extra = self._layout(run)
+        grouped = (in_spans + extra) * self.size
+        if row - start < grouped:
+            group = (row - start) // self.size
+            return start + group * self.size, self._part(run, self._group(run, group), 0)
+        return row, self._part(run, [self._leftover(run, row - start - grouped)], 0)
+
+    def row_of(self, frame: int) -> int:
+        """The row of a frame, given by its number among all frames that may be drawn: the inverse of `part_at`."""
+        run = int(np.searchsorted(self._frame_ends, frame, side="right"))
+        length = int(self._segments.lengths[run])
+        start, place = int(self._row_ends[run]) - length, frame - int(self._frame_ends[run]) + length
+        stride, in_spans, covered, extra = self._layout(run)
+        if place < covered:
+            span, within = divmod(place, stride * self.size)
+            slot, first = divmod(within, stride)
+            return start + (span * stride + first) * self.size + slot
+        slot, first = divmod(place - covered, stride)
+        if first < extra:
+            return start + (in_spans + first) * self.size + slot
+        left = slot * (stride - extra) + first - extra
+        return start + (in_spans + extra) * self.size + left
 
     def _part(self, run: int, places: Sequence[int], slot: int) -> Part:
         start, first = int(self._segments.starts[run]), int(self._frame_ends[run] - self._segments.lengths[run])

@@ -49,11 +49,22 @@ class Crops:
     scale: tuple[float, float] | None = None  # share of the frame's area; None: that of the main view
 
 
+class Box(NamedTuple):
+    """Which part of its frames a view shows, in their pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flipped: bool
+
+
 class View(NamedTuple):
     """A view of a clip: images float32 `(T, 3, V, V)` in [0, 1], and which of their pixels count, bool `(T, V, V)`."""
 
     images: Tensor
     valid: Tensor
+    box: Box
 
 
 def all_valid(count: int, size: int, device: torch.device | str = "cpu") -> Tensor:
@@ -131,11 +142,12 @@ def training_view(
         view = transforms.adjust_saturation(view, saturation)
     if config.hue:
         view = transforms.adjust_hue(view, hue)
+    box = Box(top, left, height, width, flipped)
     if mask is None:
-        return View(view, all_valid(len(frames), size))
+        return View(view, all_valid(len(frames), size), box)
     valid = resize_mask(torch.tensor(mask[top : top + height, left : left + width]), size)
     valid = valid.flip(-1) if flipped else valid
-    return View(view, valid.expand(len(frames), size, size))
+    return View(view, valid.expand(len(frames), size, size), box)
 
 
 def _crop_box(

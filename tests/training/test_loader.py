@@ -13,7 +13,7 @@ from training.corpus.masks import Mask, make_mask
 from training.corpus.segments import LeftOut, Segments, cut_segments
 from training.errors import UserError
 from training.loader import DataConfig, TrainingViews, ViewBatch, held_out_views, training_batches
-from training.views import Crops
+from training.views import Crops, ViewConfig
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,6 @@ class FakeCorpus:
 
 
 def plain_config(**settings) -> DataConfig:
-    from training.views import ViewConfig
-
     views = ViewConfig(brightness=0, contrast=0, saturation=0)
     return DataConfig(**{"corpus": "x", "views": views, "shuffle_block": 2, "shuffle_window": 2, **settings})
 
@@ -121,6 +119,35 @@ def test_fixed_views_come_back_in_turn() -> None:
     # 4 frames x 2 views, and the two views of a frame differ
     assert sorted(seen) == list(range(8))
     assert not torch.equal(seen[0], seen[4])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_fixed_view_is_the_one_that_is_drawn(size: int) -> None:
+    config = DataConfig(corpus="x", frames_per_clip=size, views_per_frame=2)
+    views = TrainingViews(FakeCorpus([4, 5, 1], []), config, 16, 0)
+    for sample in range(3 * views.groups.draws):
+        batch, start = views[sample], 0
+        for part in views.parts(sample):
+            turn = sample // views.groups.draws % 2
+            fixed, end = views.fixed_view(part, turn, 16), start + len(part.frames)
+            for mine, theirs in zip(fixed, batch, strict=True):
+                if isinstance(mine, torch.Tensor):
+                    assert torch.equal(mine, theirs[start:end])
+            start = end
+
+
+def test_a_batch_tells_the_box_of_every_view() -> None:
+    plain = ViewConfig(brightness=0, contrast=0, saturation=0)
+    views = TrainingViews(FakeCorpus([4, 4], []), plain_config(frames_per_clip=2, views=plain), 16, 0)
+    (batch,) = training_batches(views, 0, 1, 4, 0, 1)
+    assert batch.boxes.shape == (8, 5)
+    assert torch.equal(batch.boxes[0::2], batch.boxes[1::2])
+    for top, left, height, width, flipped in batch.boxes.tolist():
+        assert 0 <= top <= top + height <= 24
+        assert 0 <= left <= left + width <= 32
+        assert flipped in (0, 1)
+    assert torch.equal(torch.cat([part.boxes for part in batch.to("cpu").split(3)]), batch.boxes)
+    assert held_out_views(FakeCorpus([], [4]), 2, 16).boxes is None
 
 
 def test_new_views_every_epoch_have_new_numbers() -> None:

@@ -44,6 +44,42 @@ def test_a_stride_by_hand() -> None:
     assert [part.frames for part in groups.draw(2, 0)] == [(6, 8, 10)]
 
 
+def test_rows_by_hand() -> None:
+    # Frames 0-4 of the first clip: groups (0, 2), (1, 3), then frame 4; the second clip is never drawn; then (7, 8).
+    groups = Groups(runs([5, 2, 2], [1.0, 0.0, 3.0]), 2, 0)
+    assert groups.num_rows == 7
+    assert [(row, groups.part_at(row)[1].frames) for row in range(7)] == [
+        (0, (0, 2)),
+        (1, (0, 2)),
+        (2, (1, 3)),
+        (3, (1, 3)),
+        (4, (4,)),
+        (5, (7, 8)),
+        (6, (7, 8)),
+    ]
+    assert [groups.part_at(row)[0] for row in range(7)] == [0, 0, 2, 2, 4, 5, 5]
+    assert [groups.row_of(frame) for frame in (0, 2, 1, 3, 4, 7, 8)] == list(range(7))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("stride", [0, 1, 2, 5])
+def test_rows_hold_the_parts_that_are_drawn(size: int, stride: int) -> None:
+    generator = np.random.default_rng(10 * size + stride)
+    lengths = generator.integers(1, 40, 30).tolist()
+    groups = Groups(runs(lengths, generator.choice([0.0, 0.5, 1.0], 30).tolist()), size, stride)
+    row, parts = 0, {}
+    while row < groups.num_rows:
+        first, part = groups.part_at(row)
+        assert first == row
+        assert [groups.row_of(frame) for frame in part.frames] == list(range(row, row + len(part.frames)))
+        parts[part.frames] = part
+        row += len(part.frames)
+    assert row == groups.num_rows
+    for number in range(groups.draws):
+        for drawn_part in groups.draw(number, 77):
+            assert parts[drawn_part.frames].positions == drawn_part.positions
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 @pytest.mark.parametrize("stride", [0, 1, 2, 5])
 def test_every_frame_once_and_strides_kept(size: int, stride: int) -> None:

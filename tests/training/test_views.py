@@ -47,6 +47,19 @@ def test_impossible_ratio_falls_back_to_the_largest_central_crop() -> None:
     assert training_view([frame], 16, config, torch.Generator().manual_seed(0)).images.shape == (1, 3, 16, 16)
 
 
+def test_a_view_is_what_its_box_shows() -> None:
+    frame = random_frames(1)[0]
+    config = ViewConfig(brightness=0, contrast=0, saturation=0)
+    flips = set()
+    for seed in range(10):
+        view = training_view([frame], 16, config, torch.Generator().manual_seed(seed))
+        top, left, height, width, flipped = view.box
+        expected = whole_view([frame[top : top + height, left : left + width]], 16)
+        assert torch.equal(view.images, expected.flip(-1) if flipped else expected)
+        flips.add(flipped)
+    assert flips == {True, False}
+
+
 def test_whole_view_keeps_constant_color() -> None:
     frame = np.full((30, 50, 3), (51, 102, 204), np.uint8)
     view = whole_view([frame], 16)
