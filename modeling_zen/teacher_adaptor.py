@@ -14,6 +14,8 @@ FOLDER = "adaptors"  # of a model folder; adaptors/<teacher>_<tokens>.safetensor
 class TeacherAdaptor(torch.nn.Module):
     """Linear, LayerNorm, GELU, Linear in float32: the head of one teacher with the inverse of its normaliser folded in.
 
+    A transformer block stands in front where the run gave the head one.
+
         model = AutoModel.from_pretrained(folder)
         adaptor = TeacherAdaptor.from_pretrained(folder, "dinov2", "summary")
         features = adaptor(model(pixel_values=pixels).pooler_output)  # as DINOv2 itself would give
@@ -24,14 +26,22 @@ class TeacherAdaptor(torch.nn.Module):
 
     def __init__(self, hidden_size: int, width: int, teacher_width: int, facts: dict[str, Any]) -> None:
         super().__init__()
+        self.block: torch.nn.Module = torch.nn.Identity()
+        if heads := facts.get("block_heads", 0):
+            self.block = torch.nn.TransformerEncoderLayer(
+                hidden_size, heads, 4 * hidden_size, 0.0, "gelu", batch_first=True, norm_first=True
+            )
         self.fc1 = torch.nn.Linear(hidden_size, width)
         self.norm = torch.nn.LayerNorm(width)
         self.fc2 = torch.nn.Linear(width, teacher_width)
         self.facts = facts
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens `(..., hidden)` of the student, such as `pooler_output`, to float32 `(..., teacher width)`."""
-        return self.fc2(torch.nn.functional.gelu(self.norm(self.fc1(tokens.float()))))
+        """Tokens `(..., hidden)` of the student, such as `pooler_output`, to float32 `(..., teacher width)`.
+
+        Dense tokens are `(batch, tokens, hidden)`.
+        """
+        return self.fc2(torch.nn.functional.gelu(self.norm(self.fc1(self.block(tokens.float())))))
 
     @classmethod
     def from_pretrained(

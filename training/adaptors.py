@@ -8,6 +8,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from modeling_zen import ZenConfig
 from modeling_zen.teacher_adaptor import FOLDER
 from training.checkpointing import objective_state
 from training.objectives.distillation_settings import TeacherConfig
@@ -31,6 +32,7 @@ def write_adaptors(
         folder: the model folder.
     """
     state = objective_state(checkpoint)
+    heads = ZenConfig.from_pretrained(checkpoint / "model").num_attention_heads  # those of a head's block, too
     (folder / FOLDER).mkdir()
     written = []
     for teacher in teachers:
@@ -40,6 +42,8 @@ def write_adaptors(
             prefix = f"branches.{name}.{tokens}."
             own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
             facts = {key: teacher[key] for key in _IDENTITY if key in teacher} | {"tokens": tokens}
+            if tokens == "dense" and configs[name].head_block:
+                facts["block_heads"] = heads
             file = folder / FOLDER / f"{name}_{tokens}.safetensors"
             tensors = {f"adaptor.{key}": value.contiguous() for key, value in _folded(own, mode).items()}
             save_file(tensors, file, metadata={"adaptor": json.dumps(facts)})

@@ -104,6 +104,21 @@ def test_adaptors_speak_the_teachers_own_space(finished: Path, tiny_teachers: di
     (finished / "hub" / "adaptors" / "broken_dense.safetensors").unlink()
 
 
+def test_an_adaptor_has_the_block_of_its_head(
+    tiny_corpus: Path, tiny_teachers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teachers = {"vit": tiny_teachers["vit"]}
+    run(words(tiny_corpus, teachers, tmp_path / "run", "teachers.vit.head_block=true", "max_steps=1"), monkeypatch)
+    state = torch.load(tmp_path / "run" / "checkpoints" / "step-00000001" / "trainer_state.pt", weights_only=True)
+    prefix = "branches.vit.dense.head."
+    head = ProjectorHead(192, 16, 16, block_heads=3)
+    head.load_state_dict({k.removeprefix(prefix): v for k, v in state["objective"].items() if k.startswith(prefix)})
+    adaptor = TeacherAdaptor.from_pretrained(tmp_path / "run" / "hub", "vit", "dense")
+    tokens = torch.rand(2, 4, 192)
+    assert adaptor.facts["block_heads"] == 3
+    torch.testing.assert_close(adaptor.fc1(adaptor.block(tokens)), head.fc1(head.block.eval()(tokens)))
+
+
 def test_log_holds_every_teacher_on_both_splits(finished: Path) -> None:
     rows = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     held_out = [row for row in rows if row["split"] == "held_out"]
@@ -245,6 +260,49 @@ def test_average_parts_stages_and_workers_resume_bit_equal(
     assert not torch.equal(last["norm.weight"], whole["norm.weight"])  # what is exported is the average
 
 
+def test_every_option_of_the_losses_resumes_bit_equal(
+    tiny_corpus: Path, tiny_teachers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (
+        "data.views_per_frame=0",
+        "student.num_summary_tokens=2",
+        "distillation.drop_teacher=0.5",
+        "distillation.shift=0.7",
+        "student.image_size=64",
+        "teachers.vit.head_block=true",
+        "teachers.vit.summary_loss=cosine_smooth_l1",
+        "teachers.vit.dense_loss=token_similarity_kl",
+        "teachers.vit.relational_weight=1",
+        "teachers.cnn.gram_weight=1",
+        "teachers.cnn.temporal_gram_weight=1",
+        "optimizer.schedule_steps=4",
+    )
+    for name, stops in (("whole", (4,)), ("parts", (1, 4))):
+        for stop in stops:
+            run(words(tiny_corpus, tiny_teachers, tmp_path / name, *settings, f"max_steps={stop}"), monkeypatch)
+    whole, parts = (weights(tmp_path / name) for name in ("whole", "parts"))
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+    rows = [json.loads(line) for line in held_out_rows(tmp_path / "whole")]
+    last = {(row["teacher"], row["tokens"]): row for row in rows if row["step"] == 4}
+    terms = {"vit": ("summary", "dense", "relational"), "cnn": ("summary", "dense", "gram", "temporal_gram")}
+    # held-out frames are single ones: nothing over time is measured on them
+    assert set(last) == {(name, term) for name, own in terms.items() for term in own} - {("cnn", "temporal_gram")}
+    for row in last.values():
+        assert row["explained_variance"] == pytest.approx(1 - row["loss"] / row["constant_loss"])
+    logged = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert {"loss/vit/relational", "loss/cnn/gram", "loss/cnn/temporal_gram"} <= set().union(*logged)
+
+
+def test_frames_drawn_alone_have_no_term_over_time(
+    tiny_corpus: Path, tiny_teachers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = ("data.frames_per_clip=1", "teachers.cnn.temporal_gram_weight=0.5")
+    with pytest.raises(
+        pretrain.UserError, match=r"teachers\.cnn\.temporal_gram_weight compares frames of a clip: set d"
+    ):
+        run(words(tiny_corpus, tiny_teachers, tmp_path / "run", *alone), monkeypatch)
+
+
 def test_accumulated_parts_equal_one_large_batch(
     tiny_corpus: Path, tiny_teachers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +350,14 @@ def test_a_student_may_begin_with_the_weights_of_another(
         ("stages=[{from_step: 30, sizes: [32]}]", r"stages: one begins at step 30, but the schedule ends at 12"),
         ("stages=[{sizes: []}]", r"a stage needs from_step >= 0 and sizes in pixels, got from_step=0, sizes=\[\]"),
         ("student.init=/nowhere", r"student\.init='/nowhere': "),
+        (
+            "student.num_summary_tokens=3",
+            r"student\.num_summary_tokens=3, but 1 teachers teach summaries: set 1, .* or 1",
+        ),
+        ("teachers.vit.dense_loss=rmse", r"unknown dense loss 'rmse'\. Did you mean 'mse'\? Known: cosine, "),
+        ("teachers.vit.sources=[elsewhere]", r"unknown source of teachers\.vit\.sources 'elsewhere'\. .*Known: "),
+        ("distillation.drop_teacher=1.5", r"distillation\.drop_teacher must lie in \[0, 1\), got 1\.5"),
+        ("distillation.shift=0.5", r"distillation\.shift moves every view anew: set data\.views_per_frame=0"),
         ("log.keep_last=0", r"log\.keep_last must be at least 1, got 0"),
     ],
 )
