@@ -60,7 +60,6 @@ def _folded(branch: dict[str, Tensor], mode: str) -> dict[str, Tensor]:
     last = nn.Linear(weight.shape[1], weight.shape[0])
     last.load_state_dict({"weight": weight, "bias": branch["head.fc2.bias"]})
     folded = normalizer.fold_into(last).state_dict()
-    kept = {
-        key.removeprefix("head."): value for key, value in branch.items() if key.startswith(("head.fc1", "head.norm"))
-    }
+    before = ("head.block", "head.fc1", "head.norm")
+    kept = {key.removeprefix("head."): value for key, value in branch.items() if key.startswith(before)}
     return kept | {f"fc2.{key}": value for key, value in folded.items()}
