@@ -23,7 +23,7 @@ def solve(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, np.
 def test_errors_without_predictions_equal_those_with() -> None:
     inputs, targets = data(7)
     fit, score = Moments.of(inputs[:60], targets[:60]), Moments.of(inputs[60:], targets[60:])
-    errors, constant = held_out_errors(fit, score)
+    errors, constant = held_out_errors(fit, score, PENALTIES)
     for penalty, error in zip(PENALTIES, errors, strict=True):
         weight, bias = solve(inputs[:60], targets[:60], penalty)
         assert error == pytest.approx(((inputs[60:] @ weight + bias - targets[60:]) ** 2).sum(), rel=1e-6)
@@ -39,6 +39,15 @@ def test_solves_the_normal_equations_at_the_chosen_penalty(width: int) -> None:
     assert probe(inputs[60:]) == pytest.approx(scaled[60:] @ weight + bias, abs=1e-5)
     assert inner is not None
     assert penalty == PENALTIES[int(inner.argmax())]
+
+
+def test_a_feature_that_hardly_moved_does_not_explode_on_other_rows() -> None:
+    inputs, targets = data(7)
+    inputs[:, 0] = 0
+    inputs[3, 0], inputs[60:, 0] = 1e-3, 1.0  # one spark in the rows of the fit, alight in all others
+    plain, floored = (fit_ridge(inputs[:60], targets[:60], FOLDS, floor=floor)[0] for floor in (0.0, 0.1))
+    away = [float(((probe(inputs[60:]) - targets[60:]) ** 2).mean()) for probe in (plain, floored)]
+    assert away[1] < 1 < away[0]
 
 
 def test_one_number_by_hand() -> None:
