@@ -58,6 +58,12 @@ class PretrainConfig:
         self.check_sizes()
         if not self.teachers:
             raise UserError("no teacher: name at least one, such as teachers.dino.repo=dinov2-small")
+        temporal = [name for name, teacher in self.teachers.items() if teacher.temporal_gram_weight]
+        if temporal and self.data.frames_per_clip < 2:
+            raise UserError(
+                f"teachers.{temporal[0]}.temporal_gram_weight compares frames of a clip: set data.frames_per_clip to 2 "
+                "or more"
+            )
         if self.max_steps > self.schedule_steps:
             raise UserError(
                 f"max_steps={self.max_steps} goes past optimizer.schedule_steps={self.schedule_steps}, where the "

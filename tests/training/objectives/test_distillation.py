@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from training.errors import UserError
 from training.loader import ViewBatch
 from training.objectives.distillation import DistillationObjective
 from training.objectives.distillation_settings import DistillationConfig, TeacherConfig
+from training.objectives.plan import plan_teacher
 from training.teachers import load_teacher
 from training.teachers.teacher import TeacherOutput
 
@@ -252,11 +254,74 @@ def test_terms_between_tokens_and_frames(tiny_teachers: dict[str, Path], as_batc
     images = smooth_images(64)
     objective.calibrate([as_batch(images)])
     pairs = torch.arange(4) // 2
-    losses = objective(as_batch(images[:4], shared=pairs))
+    meter = AgreementMeter()
+    losses = objective(as_batch(images[:4], shared=pairs), meter=meter)
     assert set(losses) == {"vit/summary", "vit/dense", "vit/relational", "vit/gram", "vit/temporal_gram"}
     torch.stack(list(losses.values())).sum().backward()
     assert all(bool(each.grad.isfinite().all()) for each in objective.parameters() if each.grad is not None)
-    assert float(objective(as_batch(images[:4]))["vit/temporal_gram"].detach()) == 0  # no frame has a partner
+    weight = {"summary": 1, "dense": 1, "relational": 1, "gram": 2, "temporal_gram": 0.5}
+    for row in meter.rows():
+        assert row["loss"] * weight[str(row["tokens"])] == pytest.approx(
+            losses[f"vit/{row['tokens']}"].item(), rel=1e-5
+        )
+    meter = AgreementMeter()
+    alone = objective(as_batch(images[:4]), meter=meter)  # no frame has a partner
+    assert float(alone["vit/temporal_gram"].detach()) == 0
+    assert "temporal_gram" not in {row["tokens"] for row in meter.rows()}
+
+
+def test_a_head_that_says_the_same_of_everything_explains_nothing(
+    tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
+) -> None:
+    config = TeacherConfig(repo="", relational_weight=1.0, gram_weight=1.0, temporal_gram_weight=1.0)
+    objective = build({"vit": tiny_teachers["vit"]}, vit=config).eval()
+    images = smooth_images(64)
+    objective.calibrate([as_batch(images)])
+    for tokens in ("summary", "dense"):
+        branch = objective.branch("vit", tokens)
+        torch.nn.init.zeros_(branch.head.fc2.weight)
+        # Of no direction at all the mean is: there the cosines between tokens are what they are beside it.
+        branch.head.fc2.bias.data.copy_(branch.constant if tokens == "summary" else torch.full((16,), 1e-4))
+    meter = AgreementMeter()
+    objective(as_batch(images, shared=torch.arange(64) // 2), meter=meter)
+    for row in meter.rows():
+        assert row["explained_variance"] == pytest.approx(0, abs=1e-3)
+        assert row["loss"] == pytest.approx(row["constant_loss"], rel=1e-3)
+
+
+def test_a_term_may_stand_without_the_loss_of_its_tokens(
+    tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
+) -> None:
+    config = TeacherConfig(repo="", dense_weight=0, gram_weight=1.0)
+    objective = build({"vit": tiny_teachers["vit"]}, vit=config)
+    images = smooth_images(64)
+    objective.calibrate([as_batch(images)])
+    losses = objective(as_batch(images[:4]))
+    assert set(losses) == {"vit/summary", "vit/gram"}
+    losses["vit/gram"].backward()
+    assert objective.branch("vit", "dense").head.fc1.weight.grad is not None
+    assert "summary x1, gram x1" in objective.banner()[0]
+
+
+def test_a_term_of_tokens_that_the_teacher_does_not_give(tiny_teachers: dict[str, Path], tmp_path: Path) -> None:
+    teacher = load_teacher(str(tiny_teachers["vit"]))
+    only_summaries = replace(teacher.spec, roles=("summary",))
+    object.__setattr__(teacher, "spec", only_summaries)
+    with pytest.raises(UserError, match=r"teachers\.vit\.gram_weight: this teacher gives no dense tokens; set it to 0"):
+        plan_teacher("vit", teacher, TeacherConfig(repo="", gram_weight=1.0), 64, 64, 16)
+
+
+def test_a_block_stands_before_the_dense_head_only(
+    tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
+) -> None:
+    objective = build(tiny_teachers, vit=TeacherConfig(repo="", head_block=True)).train()
+    assert {name.split(".block.")[0] for name, _ in objective.named_parameters() if ".block." in name} == {
+        "branches.vit.dense.head"
+    }
+    images = smooth_images(64)
+    objective.calibrate([as_batch(images)])
+    torch.stack(list(objective(as_batch(images[:4])).values())).sum().backward()
+    assert [name for name, parameter in objective.named_parameters() if parameter.grad is None] == []
 
 
 def test_dropping_keeps_the_hardest_teacher_and_is_a_function_of_the_batch(
@@ -282,6 +347,10 @@ def test_dropping_keeps_the_hardest_teacher_and_is_a_function_of_the_batch(
         torch.stack(list(half.eval()(as_batch(images[:8])).values())),
         torch.stack(list(whole.eval()(as_batch(images[:8])).values())),
     )  # measured on every teacher
+    held_out = as_batch(images[:8])._replace(numbers=-1 - torch.arange(8))
+    assert torch.equal(
+        torch.stack(list(half.train()(held_out).values())), torch.stack(list(whole.train()(held_out).values()))
+    )
 
 
 def test_a_teacher_is_not_heard_on_other_sources(
@@ -306,16 +375,23 @@ def test_a_teacher_is_not_heard_on_other_sources(
 def test_shifts_move_student_and_teachers_apart_in_training_only(
     tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
 ) -> None:
-    objective = build({"vit": tiny_teachers["vit"]}, settings={"shift": 1.0}).train()
     images = smooth_images(64)
-    objective.calibrate([as_batch(images).split(8)[0]._replace(numbers=-1 - torch.arange(8))] * 8)
+    objective, still = (build({"vit": tiny_teachers["vit"]}, settings={"shift": s}).train() for s in (1.0, 0.0))
     batch = as_batch(images[:4])
+    assert objective._shifts(batch) == {}  # calibration sees views as they are
+    for each in (objective, still):
+        each.calibrate([as_batch(images)])
+    assert torch.equal(objective.branch("vit", "dense").normalizer.mean, still.branch("vit", "dense").normalizer.mean)
     shifts = objective._shifts(batch)
     assert set(shifts) == {"student", "vit"}
     assert shifts == objective._shifts(batch)
+    drawn = {objective._shifts(batch._replace(numbers=batch.numbers + n))["vit"] for n in range(40)}
+    assert len(drawn) > 4
+    assert {abs(cells) for shift in drawn for cells in shift} == {0, 1}  # a quarter of the student's 4 x 4 cells
     assert not torch.equal(objective.prepare(batch)["vit"].dense, objective.targets(batch.images)["vit"].dense)
     objective(batch, objective.prepare(batch))["vit/dense"].backward()
     assert objective.eval()._shifts(batch) == {}
+    assert objective.train()._shifts(batch._replace(numbers=-1 - batch.numbers)) == {}  # held-out frames
     with pytest.raises(UserError, match=r"needs equal grids, but teacher 'cnn' has 2x2 cells where .* has 4x4"):
         build({"cnn": tiny_teachers["cnn"]}, settings={"shift": 1.0}, cnn=TeacherConfig(repo="", input_size=64))
 
@@ -323,6 +399,8 @@ def test_shifts_move_student_and_teachers_apart_in_training_only(
 def test_summary_tokens_are_shared_or_one_each(tiny_teachers: dict[str, Path]) -> None:
     assert build(tiny_teachers, summary_tokens=2)._summary_tokens == {"vit": 0, "cnn": 1}
     assert build(tiny_teachers)._summary_tokens == {"vit": 0, "cnn": 0}
+    only_cnn = build(tiny_teachers, vit=TeacherConfig(repo="", summary_weight=0))
+    assert only_cnn._summary_tokens == {"cnn": 0}
     with pytest.raises(UserError, match=r"num_summary_tokens=3, but 2 teachers teach summaries: set 1, .* or 2"):
         build(tiny_teachers, summary_tokens=3)
 
@@ -338,6 +416,24 @@ def test_summary_tokens_are_shared_or_one_each(tiny_teachers: dict[str, Path]) -
 def test_wrong_losses_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         TeacherConfig(repo="x", **change)
+
+
+def test_every_summary_head_reads_its_own_token(
+    tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
+) -> None:
+    objective = build(tiny_teachers, summary_tokens=2).eval()
+    images = smooth_images(64)
+    objective.calibrate([as_batch(images)])
+    read = {}
+    for name in ("vit", "cnn"):
+        head = objective.branch(name, "summary").head
+        head.register_forward_pre_hook(lambda _, inputs, name=name: read.update({name: inputs[0]}))
+    objective(as_batch(images[:2]))
+    student = objective.student
+    tokens = student.summary_tokens(student(pixel_values=objective.pixels(images[:2], 64)).last_hidden_state)
+    torch.testing.assert_close(read["vit"], tokens[:, 0])
+    torch.testing.assert_close(read["cnn"], tokens[:, 1])
+    assert not torch.allclose(tokens[:, 0], tokens[:, 1])
 
 
 @pytest.mark.parametrize("change", [{"drop_teacher": 1.0}, {"shift": -0.5}])
