@@ -105,7 +105,5 @@ def features_of(
             bar.update(len(part))
     found = TeacherOutput(torch.cat(summaries) if summaries else None, torch.cat(dense))
     if not all(bool(part.isfinite().all()) for part in (found.summary, found.dense) if part is not None):
-        raise UserError(
-            f"features of {subject.role} {subject.name!r} hold NaN or infinite values: its weights are broken"
-        )
+        raise UserError(f"features of {subject.role} {subject.name!r} hold NaN or infinity: its weights are broken")
     return found
