@@ -16,19 +16,23 @@ def in_order(tasks: Sequence[Task], engine: Engine, held_bytes: float, progress:
         progress: told what the engine tells.
     """
     finished: dict[int, int] = {}  # position -> bytes, of outcomes that were not handed on yet
+    waiting_bytes = 0  # of these outcomes
     running: dict[str, int] = {}  # folder name -> position
     begun = 0
     for position, task in enumerate(tasks):
         while position not in finished:
-            while begun < len(tasks) and len(running) < engine.workers and sum(finished.values()) < held_bytes:
+            while begun < len(tasks) and len(running) < engine.workers and waiting_bytes < held_bytes:
                 if tasks[begun].finished:
                     finished[begun] = tasks[begun].num_bytes
+                    waiting_bytes += finished[begun]
                 else:
                     running[tasks[begun].folder.name] = begun
                     engine.submit(tasks[begun])
                 begun += 1
             if position not in finished:
                 for done in engine.wait(progress):
-                    finished[running.pop(done.folder.name)] = done.num_bytes
-        del finished[position]
+                    number = running.pop(done.folder.name)
+                    finished[number] = done.num_bytes
+                    waiting_bytes += finished[number]
+        waiting_bytes -= finished.pop(position)
         yield task

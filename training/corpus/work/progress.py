@@ -18,8 +18,8 @@ class ProgressBar:
         self._total = 0
         self._bytes_in_all = 0
         self._done = 0
-        self._frames: Counter[str] = Counter()  # by name of the task's folder, as are the bytes
-        self._bytes: Counter[str] = Counter()
+        self._frames = 0
+        self._bytes: Counter[str] = Counter()  # of running tasks, by name of the task's folder
         self._start = time.monotonic()
         self._bar: tqdm[Any] | None = None  # none while there is nothing to do
 
@@ -47,9 +47,9 @@ class ProgressBar:
         self._bar.total = self._bytes_in_all
 
     def advance(self, task: Task, frames: int, num_bytes: float) -> None:
-        """Frames and source bytes of a task were done. A second attempt adds nothing beyond the size of the unit."""
+        """Frames and source bytes of a task were done. A second attempt adds no bytes beyond the size of the unit."""
         done = min(int(num_bytes), task.unit.size - self._bytes[task.folder.name])
-        self._frames[task.folder.name] += frames
+        self._frames += frames
         self._bytes[task.folder.name] += done
         self._show(task, done)
 
@@ -61,9 +61,8 @@ class ProgressBar:
     def _show(self, task: Task, num_bytes: int) -> None:
         if self._bar is None:
             return
-        frames = self._frames.total()
-        rate = frames / max(time.monotonic() - self._start, 1e-3)
+        rate = self._frames / max(time.monotonic() - self._start, 1e-3)
         name = task.unit.files[0].location.name  # the true name: it is shown to the user, and kept nowhere
-        text = f"{frames} frames, {rate:.1f} frames/s, {self._done}/{self._total} videos, {name[-40:]}"
+        text = f"{self._frames} frames, {rate:.1f} frames/s, {self._done}/{self._total} videos, {name[-40:]}"
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(num_bytes)

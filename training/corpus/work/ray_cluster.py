@@ -69,7 +69,8 @@ class RayEngine:
             except (ConnectionError, ValueError, RuntimeError) as error:
                 self.__exit__()
                 where = f"a Ray cluster at ray_address={self._address!r}" if self._address else "a Ray on this machine"
-                raise UserError(f"cannot reach {where}: {str(error).strip().splitlines()[0]}") from error
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise UserError(f"cannot reach {where}: {reason}") from error
         self._remote = self._ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1, scheduling_strategy="SPREAD")(_do)
         return self
 
@@ -111,7 +112,7 @@ def _do(task: Task, mark: Path) -> tuple[int, Exception | None]:
             node = socket.gethostname()
             return 0, UserError(
                 f"node {node!r} of the Ray cluster does not see {str(path)!r}: put inputs and OUT on a file system "
-                "that all nodes share (files that are fetched go to TMPDIR)"
+                "that all nodes share (what is fetched goes beside OUT)"
             )
     frames = 0
 
