@@ -61,14 +61,14 @@ class PyAVReader(VideoReader):
         return None if container is None else container / self._av.time_base
 
     def timestamps(self) -> np.ndarray:
-        """See `VideoReader`."""
-        times = np.array(self._packets().times, np.int64)
+        """See `VideoReader`; reads all packets once."""
+        times = np.array([] if self._is_live else self._packets().times, np.int64)
         # Raw streams state none.
         return (times - times[0]) * float(self._stream.time_base) if len(times) else super().timestamps()
 
     def keyframes(self) -> list[int]:
-        """See `VideoReader`."""
-        return self._packets().keys.tolist()
+        """See `VideoReader`; reads all packets once. A live source, which has no last packet, tells none."""
+        return [] if self._is_live else self._packets().keys.tolist()
 
     def close(self) -> None:
         """Close the file."""

@@ -1,6 +1,10 @@
 """The reader on PyAV: what it leaves undecoded changes no frame, whatever the codec, the order of frames or threads."""
 
+import contextlib
+import http.server
+import itertools
 import random
+import threading
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -116,6 +120,38 @@ def test_streams_without_times_are_counted_through(tmp_path: Path) -> None:
         assert reader.timestamps() == pytest.approx(np.arange(FRAMES) / reader.fps)
         for number, frame in zip((5, 70, 89), reader.arrays([5, 70, 89]), strict=True):
             assert np.array_equal(frame, truth[number])
+
+
+def test_a_live_source_is_not_read_through_to_learn_its_times(tmp_path: Path) -> None:
+    """A stream without a length, as a camera sends it, would never end; it is opened once."""
+    write(tmp_path / "a.h264", "", "libx264", {"x264-params": X264})
+    content = (tmp_path / "a.h264").read_bytes()
+    asked: list[str] = []
+
+    class Camera(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with open_video(f"http://127.0.0.1:{server.server_port}/a.h264") as reader:
+            assert reader.num_frames is None
+            assert reader.duration is None
+            assert reader.keyframes() == []
+            assert len(reader.timestamps()) == 0
+            assert [chunk.numbers for chunk in itertools.islice(reader.frames(step=4, chunk=3), 2)] == [
+                [0, 4, 8],
+                [12, 16, 20],
+            ]
+        server.shutdown()
+    assert asked == ["/a.h264"]
 
 
 @pytest.mark.parametrize(("pix_fmt", "height", "width"), [("yuv420p10le", 96, 128), ("yuv420p", 95, 127)])
