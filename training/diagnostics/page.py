@@ -40,22 +40,36 @@ _WORDS = {
 
 
 @dataclass(frozen=True)
+class TableLine:
+    """A line of a table: its label, the model whose color it has, and a figure per column (`None`: not measured)."""
+
+    label: str
+    model: str
+    cells: tuple[Row | None, ...]
+
+    @property
+    def is_student(self) -> bool:
+        """Whether it stands out."""
+        return self.model == STUDENT
+
+
+@dataclass(frozen=True)
 class Table:
     """Figures with models as lines.
 
     Attributes:
         title: "" for none.
         columns: headings.
-        lines: model, whether it is the student, and a row per column (`None`: not measured of this model).
+        lines: of the table.
         chance: by column, what an ignorant model scores, as text; empty where no column has one.
         notes: why some figures are missing.
     """
 
     title: str
     columns: tuple[str, ...]
-    lines: tuple[tuple[str, bool, tuple[Row | None, ...]], ...]
-    chance: tuple[str, ...]
-    notes: tuple[str, ...]
+    lines: tuple[TableLine, ...]
+    chance: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def report_page(record: dict[str, Any], measured: Measured) -> str:
@@ -120,14 +134,25 @@ def table(title: str, rows: Sequence[Row], names: Sequence[str], *, by_scale: bo
     columns = tuple(dict.fromkeys(heading(row) for row in rows if row.value is not None))
     found = {(row.model, heading(row)): row for row in rows}
     lines = tuple(
-        (name, name == STUDENT, tuple(found.get((name, column)) for column in columns))
+        TableLine(name, name, tuple(found.get((name, column)) for column in columns))
         for name in names
         if any(row.model == name and row.value is not None for row in rows)
     )
     chances = {heading(row): f"{row.chance:.3f}" for row in rows if row.chance is not None}
     chance = tuple(chances.get(column, "") for column in columns) if any(c in chances for c in columns) else ()
-    missing = {f"{_WORDS.get(row.measure, row.measure)}: {row.note}": row.model for row in rows if row.value is None}
-    return Table(title, columns, lines, chance, tuple(dict.fromkeys(missing)))
+    return Table(title, columns, lines, chance, _notes(rows, names))
+
+
+def _notes(rows: Sequence[Row], names: Sequence[str]) -> tuple[str, ...]:
+    """Why figures are missing; whose, unless it is everybody's."""
+    missing: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.value is None and row.model not in missing.setdefault((row.measure, row.note), []):
+            missing[row.measure, row.note].append(row.model)
+    return tuple(
+        f"{_WORDS.get(measure, measure)}{'' if len(models) == len(names) else ' of ' + ', '.join(models)}: {note}"
+        for (measure, note), models in missing.items()
+    )
 
 
 def picture(measured: Measured, count: int) -> str | None:
@@ -169,14 +194,27 @@ def _pick(rows: Sequence[Row], measures: Sequence[str], **facts: str) -> list[Ro
 
 
 def _agreement(rows: Sequence[Row], teachers: Sequence[str], names: Sequence[str]) -> list[Table]:
-    """A table per teacher and kind of token."""
+    """A table per teacher and kind of token, with a line for every way from a model to the teacher."""
+    measures = ("explained_variance", "centered_cosine", "loss")
     tables = []
     for teacher in teachers:
         for tokens in ("summary", "dense"):
-            own = _pick(rows, ("explained_variance", "centered_cosine"), teacher=teacher, tokens=tokens)
-            own += _pick(rows, ("head_minus_probe", "loss"), teacher=teacher, tokens=tokens)
-            if own:
-                tables.append(table(f"{teacher}, {tokens} tokens", own, [*names, CONSTANT]))
+            own = _pick(rows, (*measures, "head_minus_probe"), teacher=teacher, tokens=tokens)
+            shown = [name for name in measures if any(row.measure == name for row in own)]
+            found = {(row.model, row.variant, row.measure): row for row in own}
+            lines = [
+                TableLine(f"{model}, {way}", model, tuple(found.get((model, way, name)) for name in shown))
+                for model in names
+                for way in ("trained head", "ridge probe")
+                if (model, way, "explained_variance") in found
+            ]
+            if gap := found.get((STUDENT, "", "head_minus_probe")):
+                lines.insert(2, TableLine("head minus probe", STUDENT, (gap, *[None] * (len(shown) - 1))))
+            if floor := found.get((CONSTANT, "", "loss")):
+                lines.append(TableLine(CONSTANT, CONSTANT, (*[None] * (len(shown) - 1), floor)))
+            if lines:
+                columns = tuple(_WORDS.get(name, name) for name in shown)
+                tables.append(Table(f"{teacher}, {tokens} tokens", columns, tuple(lines)))
     return tables
 
 

@@ -118,7 +118,9 @@ def measure(opened: Opened, corpus: Corpus, settings: DiagnoseSettings, device: 
         fit = {each.name: features_of(each, fitted_on.images, each.size, batch, device) for each in subjects}
         rows += _agreement(opened, bootstrap, kept, frames, fit, fitted_on, settings, device)
     order = {each.name: number for number, each in enumerate(subjects)}
-    return Measured(rows, subjects, {name: kept[name] for name in order}, frames, probe_frames, probe_videos, warped)
+    rows.sort(key=lambda row: order.get(row.model, len(order)))
+    features_by_name = {name: kept[name] for name in order}
+    return Measured(rows, subjects, features_by_name, frames, probe_frames, probe_videos, warped)
 
 
 def _subjects(opened: Opened, settings: DiagnoseSettings, device: torch.device) -> list[Subject]:

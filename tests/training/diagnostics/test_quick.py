@@ -16,6 +16,12 @@ IMAGES = torch.rand(12, 3, 48, 48, generator=torch.Generator().manual_seed(0))
 
 
 class Bare(Objective):
+    """Only what every strategy has."""
+
+    @classmethod
+    def build(cls, setup: Any) -> "Bare":
+        raise NotImplementedError
+
     def forward(self, batch: Any, prepared: Any = None, meter: Any = None) -> dict[str, torch.Tensor]:
         raise NotImplementedError
 
