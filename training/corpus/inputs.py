@@ -41,7 +41,8 @@ class Inputs:
         Args:
             known: what is not on this machine and true here is not fetched again.
         """
-        shutil.rmtree(self.staging, ignore_errors=True)  # of a killed run
+        if self.staging.exists():  # of a killed run
+            shutil.rmtree(self.staging, ignore_errors=True)
         yield self.found
         if not (self.found.remote or self.datasets):
             return

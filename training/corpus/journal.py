@@ -150,7 +150,7 @@ class Journal:
         temporary.rename(folder)
         self.state.add(files, clips, drops, masks)
         for unit in units:
-            shutil.rmtree(unit)
+            self.discard(unit)
 
     def commit_removal(self, state: State, write_shards: Callable[[Path], None]) -> None:
         """Let `state` take the place of everything committed so far.

@@ -181,6 +181,21 @@ def test_a_worker_that_outlived_its_run_makes_no_half_unit(source, small, expect
     assert list(work.iterdir()) == []
 
 
+def test_a_case_can_be_removed_after_a_kill_amid_the_clearing_up_of_a_commit(source, small, tmp_path, monkeypatch):
+    def half(folder: Path, *_: object) -> None:
+        (folder / "unit.json").unlink()
+        raise Kill
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", half)
+        with pytest.raises(Kill):
+            curate([source], tmp_path / "out", small)
+    remove_case(tmp_path / "out", "data__v0")
+    curate([source], tmp_path / "out", small)
+    assert {clip.case_id for clip in Corpus.open(tmp_path / "out").manifest} == {f"data__v{n}" for n in range(1, 6)}
+    assert list((tmp_path / "out" / "journal" / "work").iterdir()) == []
+
+
 @pytest.mark.parametrize("content", ["{", "[]", ""])
 def test_damaged_settings_are_named(source, small, tmp_path, content):
     curate([source], tmp_path / "out", small)
