@@ -1,5 +1,6 @@
 """The settings of curation."""
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,6 +85,9 @@ class CurationSettings:
         for key, (value, least) in at_least.items():
             if not value >= least:
                 raise UserError(f"setting {key}={value} is too small: it must be at least {least:g}")
+        for key in ("fps", "still_fps", "decoding.stall_seconds"):
+            if math.isinf(at_least[key][0]):
+                raise UserError(f"setting {key}={at_least[key][0]} is too large: it must be finite")
         if self.image_quality > 100:
             raise UserError(f"setting image_quality={self.image_quality} is too large: it must be at most 100")
         if self.image_format not in ("jpeg", "webp"):

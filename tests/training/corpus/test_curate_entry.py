@@ -50,6 +50,8 @@ def test_settings_by_file_and_by_word_between_the_paths(source, tmp_path, monkey
         (["IN", "OUT", "fsp=2"], r"fsp.*Did you mean.*fps"),
         (["IN", "OUT", "filters.blakc.min_luma=2"], "blakc"),
         (["IN", "OUT", "fps=0"], "setting fps=0.0 is too small: it must be at least 0.001"),
+        (["IN", "OUT", "fps=inf"], "setting fps=inf is too large: it must be finite"),
+        (["IN", "OUT", "decoding.stall_seconds=inf"], "setting decoding.stall_seconds=inf is too large"),
         (["IN", "OUT", "image_quality=101"], "setting image_quality=101 is too large"),
         (["IN", "OUT", "image_format=png"], "setting image_format='png' is unknown: it must be jpeg or webp"),
         (["IN", "OUT", "held_out_fraction=1"], "setting held_out_fraction=1.0 must be from 0 to below 1"),

@@ -1,5 +1,6 @@
 """The settings of deduplication."""
 
+import math
 from dataclasses import dataclass
 
 from training.corpus.duplicates.hash_search import LARGEST
@@ -31,7 +32,7 @@ class DeduplicationSettings:
                 raise UserError(f"setting {name}={getattr(self, name)} must be above 0 and at most 1")
         if self.batch_size < 1:
             raise UserError(f"setting batch_size={self.batch_size} must be at least 1")
-        if not self.against_fps >= 1e-3:
-            raise UserError(f"setting against_fps={self.against_fps} must be at least 0.001")
+        if not 1e-3 <= self.against_fps < math.inf:
+            raise UserError(f"setting against_fps={self.against_fps} must be at least 0.001, and finite")
         if self.benchmark_clips not in ACTIONS:
             raise UserError(f"setting benchmark_clips={self.benchmark_clips!r} must be one of {', '.join(ACTIONS)}")

@@ -184,6 +184,8 @@ def test_the_entry_says_what_was_found(corpus, evaluation, monkeypatch, capsys):
         ({"min_correlation": 1.5}, "setting min_correlation=1.5 must be above 0 and at most 1"),
         ({"batch_size": 0}, "setting batch_size=0 must be at least 1"),
         ({"against_fps": 0.0}, "setting against_fps=0.0 must be at least 0.001"),
+        ({"against_fps": float("inf")}, "setting against_fps=inf must be at least 0.001, and finite"),
+        ({"min_cosine": float("nan")}, "setting min_cosine=nan must be above 0 and at most 1"),
         ({"benchmark_clips": "hide"}, "setting benchmark_clips='hide' must be one of flag, drop"),
     ],
 )
