@@ -17,7 +17,7 @@ from training.report.output import refuse_other_file
 from training.run_folder import write_atomic, write_json
 
 JSON_FILE, PAGE_FILE = "diagnosis.json", "diagnosis.html"
-# Measures of the table that is printed: measure, teacher needed, tokens, variant.
+# Measures and tokens of the table that is printed.
 _SHOWN = (
     ("rank_me", "frame"),
     ("effective_rank", "frame"),
@@ -77,7 +77,8 @@ def result_table(record: dict[str, Any]) -> str:
     lines: dict[str, dict[str, float]] = {}
     for row in record["measures"]:
         if (row["measure"], row.get("tokens")) in _SHOWN and row["value"] is not None:
-            words = (row["measure"], row.get("tokens"), row.get("teacher"), row.get("variant"))
+            size_free = row.get("variant", "").split(" (")[0]  # models differ in the pixels that a scale means
+            words = (row["measure"], row.get("tokens"), row.get("teacher"), size_free)
             lines.setdefault(", ".join(word for word in words if word), {})[row["model"]] = row["value"]
     width = max([len(label) for label in lines] + [0])
     columns = [max(len(name), 8) for name in names]

@@ -35,6 +35,8 @@ def lidar(features: np.ndarray, classes: np.ndarray, weights: np.ndarray | None 
         raise ValueError("every class needs at least 2 rows")
     rows = _coordinates(features.astype(np.float64))  # (N, K)
     weights = np.ones(len(counts)) if weights is None else weights.astype(np.float64)
+    if not weights.any():  # a resample without any of the classes
+        return float("nan")
     means = np.zeros((len(counts), rows.shape[1]))
     np.add.at(means, classes, rows)
     means /= counts[:, None]

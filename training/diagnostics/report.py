@@ -223,7 +223,7 @@ def _through_heads(
     """Agreement of every frame by teacher and tokens, as the run itself measures it."""
     recorder = AgreementRecorder()
     batch = ViewBatch(
-        images=frames.images.float() / 255,
+        images=frames.images,
         numbers=-1 - torch.arange(len(frames)),
         valid=frames.valid,
         clips=torch.from_numpy(frames.clips),
@@ -235,7 +235,7 @@ def _through_heads(
     for part in batch.split(batch_size):
         rows = slice(done, done + len(part.images))
         prepared = {name: _part(each, rows, device) for name, each in targets.items()}
-        objective(part.to(device), prepared, recorder)
+        objective(part._replace(images=part.images.float() / 255).to(device), prepared, recorder)
         done = rows.stop
     return recorder.columns()
 

@@ -14,7 +14,7 @@ def stable_rank(eigenvalues: np.ndarray) -> float:
     Returns:
         From 1 to K; NaN for features without variance.
 
-    Source: Rudelson and Vershynin, "Sampling from large matrices" (J. ACM 2007); NESum of Hua et al., arXiv 2105.00470.
+    Source: Rudelson and Vershynin, "Sampling from large matrices" (J. ACM 2007).
 
     Example:
         λ = 3, 1: 4/3.

@@ -40,5 +40,8 @@ def test_weights_are_repetitions_of_classes() -> None:
 
 def test_constant_classes_have_no_measure_and_single_rows_are_refused() -> None:
     assert math.isnan(lidar(np.repeat(np.eye(3), 2, axis=0), CLASSES))
+    features = np.random.default_rng(1).standard_normal((6, 3))
+    assert math.isnan(lidar(features, CLASSES, np.zeros(3, int)))
+    assert math.isnan(lidar(features, CLASSES, np.array([2, 0, 0])))  # a single class has nothing between
     with pytest.raises(ValueError, match="every class needs at least 2 rows"):
         lidar(np.eye(3), np.arange(3))
