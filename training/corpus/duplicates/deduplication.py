@@ -43,7 +43,8 @@ def deduplicate(
 ) -> Deduplicated:
     """Find the near-duplicates of a corpus; duplicates.parquet and the other tables beside the shards are rewritten.
 
-    The same corpus and settings give the same bytes; a grown corpus is searched anew as a whole.
+    The same corpus and settings give the same bytes (with `embedding`: on one machine with one number of threads, on
+    which sums of floats depend); a grown corpus is searched anew as a whole.
 
     Args:
         corpus: its folder, made by `training.curate`.
