@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 FOLDER = "adaptors"  # of a model folder; adaptors/<teacher>_<tokens>.safetensors
 
@@ -19,6 +19,9 @@ class TeacherAdaptor(torch.nn.Module):
         model = AutoModel.from_pretrained(folder)
         adaptor = TeacherAdaptor.from_pretrained(folder, "dinov2", "summary")
         features = adaptor(model(pixel_values=pixels).pooler_output)  # as DINOv2 itself would give
+
+    Where every teacher had a summary token of its own, `facts["summary_token"]` says which:
+    `model.summary_tokens(last_hidden_state)[:, number]`.
 
     Attributes:
         facts: who the teacher is (repository, commit, licence, preprocessing), JSON values.

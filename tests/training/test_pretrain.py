@@ -94,7 +94,8 @@ def test_adaptors_speak_the_teachers_own_space(finished: Path, tiny_teachers: di
         prefix = f"branches.{name}.summary."
         head = ProjectorHead(192, width, 16)
         head.load_state_dict({k.removeprefix(prefix + "head."): v for k, v in state.items() if prefix + "head." in k})
-        expected = head(summary) + state[prefix + "normalizer.mean"].float()  # "center"
+        along, own = state[prefix + "length"]  # of the angle, which leaves the length of a prediction open
+        expected = max(along / own, 0) * head(summary) + state[prefix + "normalizer.mean"].float()  # "center"
         torch.testing.assert_close(adaptor(summary), expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(OSError, match=r"resnet_summary\.safetensors"):
         TeacherAdaptor.from_pretrained(finished / "hub", "resnet")
@@ -289,6 +290,11 @@ def test_every_option_of_the_losses_resumes_bit_equal(
     assert set(last) == {(name, term) for name, own in terms.items() for term in own} - {("cnn", "temporal_gram")}
     for row in last.values():
         assert row["explained_variance"] == pytest.approx(1 - row["loss"] / row["constant_loss"])
+    adaptors = sorted(path.name for path in (tmp_path / "whole" / "hub" / "adaptors").iterdir())
+    assert adaptors == ["cnn_dense.safetensors", "cnn_summary.safetensors", "vit_summary.safetensors"]
+    hub = tmp_path / "whole" / "hub"
+    tokens = {name: TeacherAdaptor.from_pretrained(hub, name).facts["summary_token"] for name in ("vit", "cnn")}
+    assert tokens == {"vit": 0, "cnn": 1}
     logged = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert {"loss/vit/relational", "loss/cnn/gram", "loss/cnn/temporal_gram"} <= set().union(*logged)
 

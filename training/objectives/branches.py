@@ -23,6 +23,7 @@ from training.teachers.normalizer import FeatureNormalizer
 # Dense tokens of every calibration frame that the best constant is looked for among: 2048 frames of them are enough to
 # know a mean to 2 % of the deviation, and few enough to be kept.
 SAMPLED_TOKENS = 2
+LENGTH_DECAY = 0.99  # of what earlier batches weigh in `Branch.length`
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ class Branch(nn.Module, ABC):
 
     Attributes:
         constant: the constant prediction with the lowest loss on the calibration data, float32 `(teacher_width,)`.
+        length: Σ⟨x, y⟩ and Σ⟨x, x⟩ of predictions and targets over the last hundred or so training batches, float32
+            `(2,)`. Their ratio is the factor that brings predictions nearest to the targets; a loss in `FREE_LENGTH`
+            leaves it open, and export needs it.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Branch(nn.Module, ABC):
         self.head = ProjectorHead(student_width, teacher_width, hidden_width, block_heads)
         self.normalizer = FeatureNormalizer(teacher_width, mode)
         self.constant = nn.Buffer(torch.zeros(teacher_width))
+        self.length = nn.Buffer(torch.zeros(2))
         self._observed: list[Tensor] = []
 
     @abstractmethod
@@ -121,6 +126,8 @@ class Branch(nn.Module, ABC):
         """Loss, cosine and the constant's loss of normalised tokens `(B, D)` or `(B, N, D)`."""
         loss = self.measure()
         value = loss(prediction, target, valid_mask)
+        if self.training and torch.is_grad_enabled():
+            self._follow_length(prediction.detach(), target, valid_mask)
         with torch.no_grad():
             constant = loss(self.constant.expand_as(target), target, valid_mask)
             center = self.normalizer.center()
@@ -131,6 +138,14 @@ class Branch(nn.Module, ABC):
             elif counted is not None:
                 cosine = cosine.masked_fill(~counted, 0)
         return Agreement(value, constant, cosine, value.detach(), constant, counted)
+
+    def _follow_length(self, prediction: Tensor, target: Tensor, valid_mask: Tensor | None) -> None:
+        """Count a batch that is learned from in `length`."""
+        if valid_mask is not None:
+            outside = ~valid_mask[..., None]
+            prediction, target = prediction.masked_fill(outside, 0), target.masked_fill(outside, 0)
+        sums = torch.stack([(prediction * target).sum(), prediction.square().sum()])
+        self.length.mul_(LENGTH_DECAY).add_(sums)
 
 
 class SummaryBranch(Branch):

@@ -71,3 +71,23 @@ def test_the_constant_is_in_the_state_dict() -> None:
     tokens, target = torch.randn(2, 5, 3)
     assert torch.equal(first(tokens, target).agreement.loss, second(tokens, target).agreement.loss)
     assert torch.equal(first(tokens, target).agreement.constant_loss, second(tokens, target).agreement.constant_loss)
+
+
+def test_the_length_is_fitted_to_what_is_learned_from() -> None:
+    branch = dense_branch("cosine")
+    target = torch.randn(8, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    branch.observe(target)
+    branch.freeze()
+    valid = torch.ones(8, 4, dtype=torch.bool)
+    valid[:, 3] = False
+    spoiled = (5 * target).requires_grad_(True)
+    hurt = target.clone()
+    hurt[:, :, 1, 1] = float("nan")
+    for _ in range(3):
+        branch(spoiled, hurt, valid)
+    assert float(branch.length[0] / branch.length[1]) == pytest.approx(1 / 5)
+    kept = branch.length.clone()
+    with torch.no_grad():
+        branch(target, target)  # measured
+    branch.eval()(target, target)
+    assert torch.equal(branch.length, kept)

@@ -10,6 +10,7 @@ from modeling_zen import ZenConfig, ZenImageProcessor, ZenModel
 from training.diagnostics.agreement import AgreementMeter
 from training.errors import UserError
 from training.loader import ViewBatch
+from training.losses.registry import FREE_LENGTH
 from training.objectives.distillation import DistillationObjective
 from training.objectives.distillation_settings import DistillationConfig, TeacherConfig
 from training.objectives.plan import plan_teacher
@@ -115,6 +116,33 @@ def test_student_learns_to_beat_the_constant(
     explained = {row["tokens"]: row["explained_variance"] for row in meter.rows()}
     assert explained["dense"] > 0.3
     assert explained["summary"] > 0.3
+
+
+@pytest.mark.parametrize("loss", ["angle", "cosine", "cosine_smooth_l1", "mse"])
+def test_summaries_in_the_teachers_own_space_are_nearer_than_its_mean(
+    loss: str, tiny_teachers: dict[str, Path], as_batch: Callable[..., ViewBatch]
+) -> None:
+    config = TeacherConfig(repo="", dense_weight=0, summary_loss=loss)
+    objective = build({"vit": tiny_teachers["vit"]}, vit=config).train()
+    images = smooth_images(64)
+    objective.calibrate([as_batch(images)])
+    targets = objective.targets(images)
+    optimizer = torch.optim.AdamW(objective.parameters(), lr=3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.stack(list(objective(as_batch(images), targets).values())).sum().backward()
+        optimizer.step()
+    branch, student = objective.branch("vit", "summary"), objective.eval().student
+    wanted = targets["vit"].summary
+    with torch.no_grad():
+        tokens = student.summary_tokens(student(pixel_values=objective.pixels(images, 64)).last_hidden_state)[:, 0]
+        predicted = branch.head(tokens)
+        if loss in FREE_LENGTH:
+            assert float(predicted.norm() / branch.normalizer(wanted).norm()) > 2  # of no meaning
+            predicted = predicted * branch.length[0] / branch.length[1]
+        own = branch.normalizer.inverse(predicted)
+    error, spread = ((each - wanted).square().sum() for each in (own, wanted.mean(dim=0)))
+    assert float(error) < 0.5 * float(spread)
 
 
 @pytest.mark.parametrize(
