@@ -30,6 +30,8 @@ def describe_run(
     settings = to_plain(config)
     settings["output_dir"] = Path(config.output_dir).name
     settings["data"]["corpus"] = Path(config.data.corpus).name
+    if config.cache.folder:
+        settings["cache"]["folder"] = Path(config.cache.folder).name
     for teacher in settings["teachers"].values():
         if Path(teacher["repo"]).exists():
             teacher["repo"] = Path(teacher["repo"]).name

@@ -29,6 +29,7 @@ from training.run_folder import RunFolder
 from training.settings import PretrainConfig
 from training.student import build_student
 from training.teachers import load_teacher
+from training.teachers.cache.opening import open_cache
 
 
 def main() -> None:
@@ -157,12 +158,13 @@ def build(config: PretrainConfig, accelerator: Accelerator, corpus: Corpus) -> t
         )
         for name, each in config.teachers.items()
     }
-    if not config.distillation.park_teachers:
+    if not (config.distillation.park_teachers or config.cache.folder):
         for teacher in teachers.values():
             teacher.to(accelerator.device)
     student, processor = build_student(config.student)
     size = config.student.image_size
-    memory = round(config.data.target_memory_gb * 1e9) if config.data.views_per_frame else 0
+    remembers = config.data.views_per_frame and not config.cache.folder
+    memory = round(config.data.target_memory_gb * 1e9) if remembers else 0
     objective = DistillationObjective(
         student,
         processor,
@@ -175,6 +177,8 @@ def build(config: PretrainConfig, accelerator: Accelerator, corpus: Corpus) -> t
         corpus.sources(),
         config.seed,
     )
+    if config.cache.folder:
+        objective.use_cache(open_cache(config, objective, corpus, accelerator.device))
     return objective.to(accelerator.device).train(), processor
 
 

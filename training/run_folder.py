@@ -12,7 +12,7 @@ from training.errors import UserError
 
 # Settings that may differ when a run continues: they change neither the weights at a given step nor what they mean.
 # max_steps only stops the run; where the schedule hangs on it, `schedule_steps` tells the difference.
-FREE_SETTINGS = ("output_dir", "log", "data.workers", "max_steps", "distillation.park_teachers")
+FREE_SETTINGS = ("output_dir", "log", "data.workers", "max_steps", "distillation.park_teachers", "cache")
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from training.objectives.distillation_settings import DistillationConfig, Teache
 from training.optimization import OptimizerConfig
 from training.stages import Resolutions, StageConfig
 from training.student import StudentConfig
+from training.teachers.cache.settings import CacheConfig
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class PretrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     teachers: dict[str, TeacherConfig] = field(default_factory=dict)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
@@ -64,6 +66,8 @@ class PretrainConfig:
                 f"teachers.{temporal[0]}.temporal_gram_weight compares frames of a clip: set data.frames_per_clip to 2 "
                 "or more"
             )
+        if self.cache.folder and not self.data.views_per_frame:
+            raise UserError("cache.folder holds features of fixed views: set data.views_per_frame to their number")
         if self.max_steps > self.schedule_steps:
             raise UserError(
                 f"max_steps={self.max_steps} goes past optimizer.schedule_steps={self.schedule_steps}, where the "

@@ -21,6 +21,7 @@ from training.objectives.teacher_dropping import keep_hardest
 from training.objectives.terms import TERMS, compare_between
 from training.registry import unknown_name
 from training.target_memory import TargetMemory
+from training.teachers.cache.reader import FeatureCache
 from training.teachers.ensemble import TeacherEnsemble
 from training.teachers.teacher import Teacher, TeacherOutput
 
@@ -68,6 +69,7 @@ class DistillationObjective(Objective):
         self._config = config
         self._taught = {name: _source_numbers(name, each.sources, sources) for name, each in configs.items()}
         self._teachers = dict(teachers)
+        self._cache: FeatureCache | None = None
         patch = student.config.patch_size
         self._plans = {
             size: {
@@ -109,6 +111,26 @@ class DistillationObjective(Objective):
         """Teacher and kind of tokens of every branch."""
         return [(name, tokens) for name, plan in self.plans.items() for tokens in plan.weights]
 
+    @property
+    def teachers(self) -> Mapping[str, Teacher]:
+        """The teachers by name."""
+        return self._teachers
+
+    def plans_at(self, image_size: int) -> Mapping[str, Plan]:
+        """What each teacher is asked for when the student works at `image_size`."""
+        return self._plans[image_size]
+
+    def use_cache(self, cache: FeatureCache) -> None:
+        """Read the targets of training views. The teachers, asked about held-out views only, rest on the CPU.
+
+        Raises:
+            UserError: views are shifted anew in every step.
+        """
+        if self._config.shift:
+            raise UserError("distillation.shift moves every view anew: set it to 0, or leave cache.folder out")
+        self._cache = cache
+        self._ensemble = TeacherEnsemble(self._teachers, self._config.teacher_chunk, park=True)
+
     def view_size(self, image_size: int) -> int:
         """The largest of what the student and the teachers are shown."""
         return max(image_size, *(max(plan.input_size) for plan in self._plans[image_size].values()))
@@ -121,14 +143,16 @@ class DistillationObjective(Objective):
         """A line per teacher, and one for each whose licence restricts the student."""
         identities = {name: teacher.identity() for name, teacher in self._teachers.items()}
         bound = {name: facts["licence"] for name, facts in identities.items() if restricts(facts["licence"])}
-        return [
+        taught = [
             f"teacher   {name}: {plan.input_size[0]}x{plan.input_size[1]} px, grid {plan.grid[0]}x{plan.grid[1]}, "
             + ", ".join(f"{tokens} x{weight:g}" for tokens, weight in {**plan.weights, **plan.terms}.items() if weight)
             for name, plan in self.plans.items()
-        ] + [
+        ]
+        licences = [
             f"licence   of {name} binds these weights too: {licence}: {meaning(licence)}"
             for name, licence in bound.items()
         ]
+        return taught + licences + ([] if self._cache is None else self._cache.describe())
 
     def describe_teachers(self) -> list[dict[str, Any]]:
         """Who teaches what at which size, as JSON-able dictionaries: the identity a resumed run must find again."""
@@ -140,6 +164,7 @@ class DistillationObjective(Objective):
                 "input_size": list(plan.input_size),
                 "grid": list(plan.grid),
                 "weights": dict(plan.weights),
+                **({} if self._cache is None else {"cache_sha256": self._cache.sha256}),
             }
             for name, plan in self.plans.items()
         ]
@@ -171,10 +196,12 @@ class DistillationObjective(Objective):
         }
 
     def prepare(self, batch: ViewBatch) -> Mapping[str, TeacherOutput]:
-        """The teachers' answers for a batch, remembered where its views come again."""
+        """The teachers' answers for a batch, from a cache, or remembered where its views come again."""
         shifts = self._shifts(batch)
         if shifts:
             return self.targets(batch.images, self.student_size(batch), shifts, batch.shared)
+        if self._cache is not None and not bool((batch.numbers < 0).any()):
+            return self._cache.read(batch, self.student_size(batch))
         return self._memory(batch, self.student_size(batch))
 
     def forward(

@@ -25,7 +25,7 @@ MIN_COUNT_PER_WIDTH_PHI_S = 2
 # What to aim at: published recipes calibrate on at least 50·D vectors.
 RECOMMENDED_COUNT_PER_WIDTH = 50
 # Devices without float64: there the statistics stay on the CPU and the map is sent over as float32.
-_WITHOUT_FLOAT64 = {"mps"}
+WITHOUT_FLOAT64 = {"mps"}
 # A coordinate (nearly) constant in calibration must not be blown up: its std counts as at least 0.001 of the rms std.
 MIN_VARIANCE_SHARE = 1e-6
 
@@ -278,7 +278,7 @@ class FeatureNormalizer(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FeatureNormalizer":
         """Follow a move to another device, but keep float64 whatever type is asked for."""
         device = fn(torch.empty(0, device=self.mean.device)).device
-        if device.type in _WITHOUT_FLOAT64:
+        if device.type in WITHOUT_FLOAT64:
             return self
         return super()._apply(lambda tensor: tensor.to(device), recurse)
 
