@@ -65,9 +65,11 @@ def deduplicate(
             raise UserError(
                 f"corpus {str(corpus)!r} has no readable {name}: complete it with python -m training.curate first"
             )
-        remember(corpus, against, curation, settings.against_fps)
+        remembered = remember(corpus, against, curation, settings.against_fps)
         seen = _seen(corpus, read_frames(corpus, journal.state.clips), journal.state, settings)
         if len({row.clip_id for row in seen if row.dropped}) == len(journal.state.clips):
+            for path in remembered:  # else every later run would meet them again
+                path.unlink()
             raise UserError(
                 f"every clip of {str(corpus)!r} shows evaluation data, so dropping them leaves nothing: use "
                 "benchmark_clips=flag, or another corpus"

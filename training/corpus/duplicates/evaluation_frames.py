@@ -49,12 +49,16 @@ class Match:
     distance: int  # bits, of the nearest pair
 
 
-def remember(corpus: Path, inputs: Sequence[Path], settings: CurationSettings, fps: float) -> None:
+def remember(corpus: Path, inputs: Sequence[Path], settings: CurationSettings, fps: float) -> list[Path]:
     """Hash the frames of evaluation folders, unless they are remembered under the same settings and unchanged.
+
+    Returns:
+        The files that were written.
 
     Raises:
         UserError: a folder is missing, or holds no usable frame.
     """
+    written = []
     for root in check_places(inputs, corpus):
         found = scan([root], corpus)
         files = sorted((file.path, file.size, file.mtime_ns) for file in [*found.videos, *found.stills])
@@ -71,6 +75,8 @@ def remember(corpus: Path, inputs: Sequence[Path], settings: CurationSettings, f
             _write_frames(units, settings, fps, listing, temporary)
             if not pq.read_metadata(temporary).num_rows:
                 raise UserError(f"no usable frame in {str(root)!r}: give folders with the frames of evaluation data")
+        written.append(path)
+    return written
 
 
 def find_seen(corpus: Path, frames: FrameTable, settings: DeduplicationSettings) -> dict[int, list[Match]]:

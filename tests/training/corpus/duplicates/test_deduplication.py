@@ -205,6 +205,7 @@ def test_mistakes_leave_everything_as_it_was(corpus, data, tmp_path):
     with pytest.raises(UserError, match=r"every clip of .* shows evaluation data, so dropping them leaves nothing"):
         deduplicate(corpus, DeduplicationSettings(benchmark_clips="drop"), against=[data])
     assert contents(corpus) == before
+    assert not list((corpus / "journal" / "evaluation").iterdir())
     with pytest.raises(UserError, match="is no corpus"):
         deduplicate(data, DEFAULT)
     (corpus / "curation.json").unlink()
