@@ -201,7 +201,10 @@ def _load_teachers(located: Located, configs: Mapping[str, TeacherConfig], devic
     for name, config in configs.items():
         try:
             loaded[name] = load_teacher(
-                config.repo, revision=config.revision, trust_remote_code=config.trust_remote_code
+                config.repo,
+                revision=config.revision,
+                trust_remote_code=config.trust_remote_code,
+                dtype=config.dtype,
             ).to(device)
         except UserError as error:
             failures.append(f"{name} ({error})")
