@@ -38,3 +38,12 @@ def sum_of_processes(value: torch.Tensor) -> torch.Tensor:
 def mean_of_processes(value: torch.Tensor) -> torch.Tensor:
     """The mean of a tensor over all processes."""
     return sum_of_processes(value) / (distributed.get_world_size() if distributed.is_initialized() else 1)
+
+
+def rows_of_processes(value: torch.Tensor) -> torch.Tensor:
+    """The rows of all processes in the order of their ranks, `(n, ...) -> (processes * n, ...)`; all have n of them."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return value
+    parts = [torch.empty_like(value) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(parts, value.contiguous())
+    return torch.cat(parts)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from training.checkpointing import Trainer, save_checkpoint
 from training.diagnostics.agreement import AgreementMeter, format_rows
+from training.diagnostics.quick import quick_measures
 from training.distributed import any_process, mean_of_processes, sum_of_processes
 from training.errors import UserError
 from training.loader import ViewBatch
@@ -118,6 +119,8 @@ class Hooks:
             self._log(step)
         if step % log.eval_every == 0 or last:
             self._measure(step)
+        if log.diagnose_every and (step % log.diagnose_every == 0 or last):
+            self._diagnose(step)
         if step % log.save_every == 0 or last or stop:
             save_checkpoint(self.run.checkpoints, step, self.seconds, self.trainer, log.keep_last)
             self.accelerator.wait_for_everyone()
@@ -181,6 +184,14 @@ class Hooks:
             shown = format_rows(rows) if rows else "\n".join(f"  {name} {value:.4f}" for name, value in losses.items())
             what = "agreement with the teachers" if rows else "losses"
             self._bar.write(f"step {step}: {what} on held-out cases\n{shown}")
+        self._window_started += time.perf_counter() - started
+
+    def _diagnose(self, step: int) -> None:
+        """What the student's features are like on held-out frames, without any teacher."""
+        started = time.perf_counter()
+        measures = quick_measures(self.objective, self.held_out.images)
+        row = {"step": step, "split": "held_out", **{f"diagnostics/{name}": value for name, value in measures.items()}}
+        self._write(step, "held_out", [], [row])
         self._window_started += time.perf_counter() - started
 
     def _write(self, step: int, split: str, rows: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:

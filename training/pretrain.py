@@ -27,8 +27,8 @@ from training.objectives.objective import Objective
 from training.optimization import build_optimizer, learning_rate
 from training.run_folder import RunFolder
 from training.settings import PretrainConfig
+from training.strategies import build_objective
 from training.student import build_student
-from training.teachers import load_teacher
 from training.teachers.cache.opening import open_cache
 
 
@@ -72,7 +72,7 @@ def main() -> None:
         hooks.refuse_nonfinite(step, norm, losses, batch)
         optimizer.step()
         optimizer.zero_grad()
-        objective.after_step(step + 1, config.max_steps)
+        objective.after_step(step + 1, config.schedule_steps)
         if average is not None:
             average.update(objective.student)
         hooks.after_step(step + 1, losses, norm)
@@ -151,35 +151,12 @@ def start(config: PretrainConfig) -> Accelerator:
 
 
 def build(config: PretrainConfig, accelerator: Accelerator, corpus: Corpus) -> tuple[Objective, ZenImageProcessor]:
-    """Teachers, student and objective on the device, and the processor that travels with the student."""
-    teachers = {
-        name: load_teacher(
-            each.repo, revision=each.revision, trust_remote_code=each.trust_remote_code, dtype=each.dtype
-        )
-        for name, each in config.teachers.items()
-    }
-    if not (config.distillation.park_teachers or config.cache.folder):
-        for teacher in teachers.values():
-            teacher.to(accelerator.device)
-    student, processor = build_student(config.student)
-    size = config.student.image_size
-    remembers = config.data.views_per_frame and not config.cache.folder
-    memory = round(config.data.target_memory_gb * 1e9) if remembers else 0
-    objective = DistillationObjective(
-        student,
-        processor,
-        teachers,
-        config.teachers,
-        config.distillation,
-        size,
-        config.resolutions.sizes,
-        memory,
-        corpus.sources(),
-        config.seed,
-    )
-    if config.cache.folder:
+    """Student and objective on the device, and the processor that travels with the student."""
+    student, processor = build_student(config.student)  # first, so that all strategies begin with the same weights
+    objective = build_objective(config, student, processor, corpus, accelerator.device)
+    if isinstance(objective, DistillationObjective) and config.cache.folder is not None:
         objective.use_cache(open_cache(config, objective, corpus, accelerator.device))
-    return objective.to(accelerator.device).train(), processor
+    return objective, processor
 
 
 def calibrate(config: PretrainConfig, accelerator: Accelerator, objective: Objective, views: TrainingViews) -> None:

@@ -4,7 +4,13 @@ from dataclasses import dataclass, field
 
 from training.errors import UserError
 from training.loader import DataConfig
+from training.objectives import STRATEGIES
+from training.objectives.dino import DinoConfig
 from training.objectives.distillation_settings import DistillationConfig, TeacherConfig
+from training.objectives.ijepa import IjepaConfig
+from training.objectives.mae import MaeConfig
+from training.objectives.moco import MocoConfig
+from training.objectives.supervised import SupervisedConfig
 from training.optimization import OptimizerConfig
 from training.stages import Resolutions, StageConfig
 from training.student import StudentConfig
@@ -17,6 +23,7 @@ class LogConfig:
 
     every: int = 20  # steps between log rows
     eval_every: int = 100  # steps between measurements on held-out cases
+    diagnose_every: int = 0  # steps between label-free measures of the student (training/diagnostics); 0: never
     save_every: int = 100  # steps between checkpoints
     keep_last: int = 2  # checkpoints kept
 
@@ -25,6 +32,8 @@ class LogConfig:
         for name in ("every", "eval_every", "save_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise UserError(f"log.{name} must be at least 1, got {getattr(self, name)}")
+        if self.diagnose_every < 0:
+            raise UserError(f"log.diagnose_every must not be negative, got {self.diagnose_every}")
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class PretrainConfig:
     """Settings of `training.pretrain`."""
 
     output_dir: str = "???"  # run folder; an unfinished run inside is continued
+    strategy: str = "distillation"  # or dino | ijepa | mae | moco | supervised; its settings: the field of that name
     seed: int = 0  # of weights, order and views
     max_steps: int = 10_000  # where to stop
     batch_size: int = 32  # groups of data.frames_per_clip frames per process, step and accumulated part
@@ -44,6 +54,11 @@ class PretrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     teachers: dict[str, TeacherConfig] = field(default_factory=dict)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    dino: DinoConfig = field(default_factory=DinoConfig)
+    ijepa: IjepaConfig = field(default_factory=IjepaConfig)
+    mae: MaeConfig = field(default_factory=MaeConfig)
+    moco: MocoConfig = field(default_factory=MocoConfig)
+    supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     log: LogConfig = field(default_factory=LogConfig)
@@ -58,8 +73,7 @@ class PretrainConfig:
         if not 0 <= self.ema_decay < 1:
             raise UserError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
         self.check_sizes()
-        if not self.teachers:
-            raise UserError("no teacher: name at least one, such as teachers.dino.repo=dinov2-small")
+        self.check_teachers()
         temporal = [name for name, teacher in self.teachers.items() if teacher.temporal_gram_weight]
         if temporal and self.data.frames_per_clip < 2:
             raise UserError(
@@ -88,6 +102,17 @@ class PretrainConfig:
     def resolutions(self) -> Resolutions:
         """The student's input size of every step."""
         return Resolutions(self.student.image_size, self.stages, self.seed)
+
+    def check_teachers(self) -> None:
+        """Refuse an unknown strategy, one that lacks teachers, and teachers that nobody would ask."""
+        needed = STRATEGIES.get(self.strategy).needs_teachers
+        if needed and not self.teachers:
+            raise UserError("no teacher: name at least one, such as teachers.dino.repo=dinov2-small")
+        if self.teachers and not needed:
+            raise UserError(
+                f"strategy={self.strategy} has no teachers, but {', '.join(sorted(self.teachers))} would teach: leave "
+                "teachers out, or choose strategy=distillation"
+            )
 
     def check_sizes(self) -> None:
         """Refuse stages that the student's patch does not fit, and stages that never begin."""

@@ -1,7 +1,7 @@
 """Multi-teacher distillation: one student trunk, two heads per teacher, losses in each teacher's normalised space."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from training.losses.shift_equivariant import Shift, shift_images
 from training.objectives.branches import Branch, Compared, DenseBranch, SummaryBranch
 from training.objectives.distillation_settings import DistillationConfig, TeacherConfig
 from training.objectives.grids import valid_tokens
-from training.objectives.objective import Objective
+from training.objectives.objective import STRATEGIES, Objective, Setup
 from training.objectives.plan import Plan, plan_teacher
 from training.objectives.teacher_dropping import keep_hardest
 from training.objectives.terms import TERMS, compare_between
@@ -23,12 +23,13 @@ from training.registry import unknown_name
 from training.target_memory import TargetMemory
 from training.teachers.cache.reader import FeatureCache
 from training.teachers.ensemble import TeacherEnsemble
-from training.teachers.teacher import Teacher, TeacherOutput
+from training.teachers.teacher import Teacher, TeacherOutput, load_teacher
 
 STUDENT = "student"  # its key among the shifts; no teacher may be called so
 BRANCHES: dict[str, type[Branch]] = {"summary": SummaryBranch, "dense": DenseBranch}
 
 
+@STRATEGIES.register("distillation")
 class DistillationObjective(Objective):
     """Losses "<teacher>/<tokens>" of a batch; `prepare` asks the teachers.
 
@@ -50,6 +51,8 @@ class DistillationObjective(Objective):
     Raises:
         UserError: a size no multiple of a patch, a token kind the teacher does not give, or nothing to learn from.
     """
+
+    needs_teachers: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -103,6 +106,32 @@ class DistillationObjective(Objective):
         self._check_calibration(config.calibration_frames)
         self._check_shift(memory_bytes)
 
+    @classmethod
+    def build(cls, setup: Setup) -> Self:
+        """See `Objective`: load the teachers and put them on the device, unless they are to be parked."""
+        config = setup.config
+        teachers = {
+            name: load_teacher(
+                each.repo, revision=each.revision, trust_remote_code=each.trust_remote_code, dtype=each.dtype
+            )
+            for name, each in config.teachers.items()
+        }
+        if not config.distillation.park_teachers:
+            for teacher in teachers.values():
+                teacher.to(setup.device)
+        return cls(
+            setup.student,
+            setup.processor,
+            teachers,
+            config.teachers,
+            config.distillation,
+            config.student.image_size,
+            config.resolutions.sizes,
+            round(config.data.target_memory_gb * 1e9) if config.data.views_per_frame else 0,
+            setup.corpus.sources(),
+            config.seed,
+        )
+
     def branch(self, name: str, tokens: str) -> Branch:
         """The branch of teacher `name` for its "summary" or "dense" tokens."""
         return cast(Branch, cast(nn.ModuleDict, self.branches[name])[tokens])
@@ -143,16 +172,20 @@ class DistillationObjective(Objective):
         """A line per teacher, and one for each whose licence restricts the student."""
         identities = {name: teacher.identity() for name, teacher in self._teachers.items()}
         bound = {name: facts["licence"] for name, facts in identities.items() if restricts(facts["licence"])}
-        taught = [
-            f"teacher   {name}: {plan.input_size[0]}x{plan.input_size[1]} px, grid {plan.grid[0]}x{plan.grid[1]}, "
-            + ", ".join(f"{tokens} x{weight:g}" for tokens, weight in {**plan.weights, **plan.terms}.items() if weight)
-            for name, plan in self.plans.items()
-        ]
-        licences = [
-            f"licence   of {name} binds these weights too: {licence}: {meaning(licence)}"
-            for name, licence in bound.items()
-        ]
-        return taught + licences + ([] if self._cache is None else self._cache.describe())
+        return (
+            [
+                f"teacher   {name}: {plan.input_size[0]}x{plan.input_size[1]} px, grid {plan.grid[0]}x{plan.grid[1]}, "
+                + ", ".join(
+                    f"{tokens} x{weight:g}" for tokens, weight in {**plan.weights, **plan.terms}.items() if weight
+                )
+                for name, plan in self.plans.items()
+            ]
+            + [
+                f"licence   of {name} binds these weights too: {licence}: {meaning(licence)}"
+                for name, licence in bound.items()
+            ]
+            + ([] if self._cache is None else self._cache.describe())
+        )
 
     def describe_teachers(self) -> list[dict[str, Any]]:
         """Who teaches what at which size, as JSON-able dictionaries: the identity a resumed run must find again."""

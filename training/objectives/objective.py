@@ -1,7 +1,10 @@
 """What the loop asks of a pretraining strategy, and what all strategies share."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -9,9 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modeling_zen import ZenImageProcessor, ZenModel
+from training.corpus import Corpus
 from training.diagnostics.agreement import AgreementMeter
 from training.loader import ViewBatch
+from training.registry import Registry
 from training.views import Crops
+
+if TYPE_CHECKING:
+    from training.settings import PretrainConfig
 
 
 class Objective(nn.Module, ABC):
@@ -21,13 +29,18 @@ class Objective(nn.Module, ABC):
     step `after_step`. Whatever a resumed run must find again is in the state dict. What is drawn at random is drawn
     from `generator`, a pure function of the batch, so that it has no state.
 
+    A strategy is one file: a subclass that is registered under its name in `STRATEGIES`, and the dataclass of its
+    settings, which is a field of that name in `PretrainConfig`.
+
     Attributes:
+        needs_teachers: whether frozen teachers must be named; a strategy that needs none refuses them.
         student: the model that is trained, saved and exported.
         image_size: side of the student's square input in pixels, where a batch states none.
         crops: further views of every frame that the loader must draw, see `ViewBatch.crops`.
         calibration_frames: training frames to be shown to `observe` before step 0; 0 needs none.
     """
 
+    needs_teachers: ClassVar[bool] = False
     crops: tuple[Crops, ...] = ()
     calibration_frames: int = 0
 
@@ -38,6 +51,11 @@ class Objective(nn.Module, ABC):
         self._seed = seed
         self.mean = nn.Buffer(torch.tensor(processor.image_mean).view(1, 3, 1, 1), persistent=False)
         self.std = nn.Buffer(torch.tensor(processor.image_std).view(1, 3, 1, 1), persistent=False)
+
+    @classmethod
+    @abstractmethod
+    def build(cls, setup: Setup) -> Self:
+        """The strategy of a run, on the CPU. Raises `UserError` for settings that its student or corpus do not fit."""
 
     @abstractmethod
     def forward(self, batch: ViewBatch, prepared: Any = None, meter: AgreementMeter | None = None) -> dict[str, Tensor]:
@@ -53,8 +71,8 @@ class Objective(nn.Module, ABC):
         """What `forward` needs of frozen networks, computed without gradients; nothing by default."""
         return None
 
-    def after_step(self, step: int, max_steps: int) -> None:
-        """After the optimiser's step number `step` (from 1): where moving averages move. Nothing by default."""
+    def after_step(self, step: int, schedule_steps: int) -> None:
+        """After the optimiser's step number `step` (from 1) of a schedule: where moving averages move; else nothing."""
 
     def observe(self, batch: ViewBatch, prepared: Any) -> None:
         """See a batch of the calibration."""
@@ -86,6 +104,20 @@ class Objective(nn.Module, ABC):
         """A generator on the CPU that is the same whenever the same views come again."""
         state = np.random.SeedSequence([self._seed, int(batch.numbers[0]) % 2**63, 3]).generate_state(1, np.uint64)
         return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a strategy is built from."""
+
+    config: PretrainConfig  # of the run; the strategy's own settings are a field of its name
+    student: ZenModel  # on the CPU, in training mode
+    processor: ZenImageProcessor  # that travels with the student
+    corpus: Corpus  # what will be trained on
+    device: torch.device  # where the strategy will be moved to
+
+
+STRATEGIES: Registry[type[Objective]] = Registry("strategy")
 
 
 def student_pixels(images: Tensor, size: int, mean: Tensor, std: Tensor) -> Tensor:

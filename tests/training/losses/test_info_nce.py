@@ -46,6 +46,6 @@ def test_gradient_is_that_of_finite_differences() -> None:
 def test_shapes_are_checked() -> None:
     with pytest.raises(ValueError, match=r"expected \(B, D\), \(B, D\) and \(M, D\), got"):
         info_nce(torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(4, 5), temperature=1.0)
+    mask = torch.ones(2, 5, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"allowed must be bool \(2, 4\), got \(2, 5\)"):
-        mask = torch.ones(2, 5, dtype=torch.bool)
         info_nce(torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(4, 3), mask, temperature=1.0)
