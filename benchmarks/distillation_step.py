@@ -74,6 +74,7 @@ def candidates(objective: DistillationObjective, batch: ViewBatch) -> dict[str, 
 
         config = student.config
         dense_tokens = staticmethod(student.dense_tokens)
+        summary_tokens = staticmethod(student.summary_tokens)
 
         def forward(self, pixel_values: Tensor) -> Any:
             hidden = output.last_hidden_state.clone().requires_grad_()
