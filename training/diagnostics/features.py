@@ -45,12 +45,6 @@ def dense_of(features: TeacherOutput) -> Tensor:
     return features.dense
 
 
-def select(features: TeacherOutput, rows: np.ndarray) -> TeacherOutput:
-    """The features of some frames."""
-    chosen = torch.from_numpy(rows)
-    return TeacherOutput(None if features.summary is None else features.summary[chosen], dense_of(features)[chosen])
-
-
 def extract(
     subject: Subject, images: Tensor, rows: np.ndarray, scales: tuple[float, ...], batch_size: int, device: torch.device
 ) -> SubjectFeatures:

@@ -1,5 +1,6 @@
 """The frames that are measured: runs of neighboring frames of every video, the same at every call."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,6 @@ class Frames:
         clips: int64 (N,), clip of each frame, as a position in its split.
         codes: int64 (N, 2), source and procedure of each frame, see `ClipCodes`.
         times: float64 (N,), seconds in the video; NaN for stills that have no time line.
-        captions: of each frame, the video and the time.
         alike: bool (N, N), pairs of near-duplicates by the rule of the corpus's filter.
     """
 
@@ -37,7 +37,6 @@ class Frames:
     clips: np.ndarray
     codes: np.ndarray
     times: np.ndarray
-    captions: tuple[str, ...]
     alike: np.ndarray
 
     def __len__(self) -> int:
@@ -80,15 +79,16 @@ def choose_frames(corpus: Corpus, split: str, count: int, run_length: int, size:
         own = times[numbers == video]
         if len(own) > 1 and own.min() == own.max():  # a folder of stills
             times[numbers == video] = np.nan
-    images, valid, captions, pictures, codes = [], [], [], [], []
+    images, valid, hashes, thumbnails, codes = [], [], [], [], []
     of_clip = ClipCodes(corpus)
     for owner, position, time in zip(owners[picked].tolist(), positions[picked].tolist(), times.tolist(), strict=True):
         clip = clips[owner]
         frame = corpus.read(clip, [position])[0]
         images.append((whole_view([frame], size) * 255).round().to(torch.uint8))
         valid.append(whole_mask(corpus.mask(clip), size))
-        captions.append(clip.video_id if np.isnan(time) else f"{clip.video_id}, {time:.1f} s")
-        pictures.append(Picture(frame, time))
+        picture = Picture(frame, time)
+        hashes.append(picture.phash)
+        thumbnails.append(picture.thumbnail)
         codes.append(of_clip.of(clip))
     return Frames(
         images=torch.cat(images) if images else torch.zeros(0, 3, size, size, dtype=torch.uint8),
@@ -97,8 +97,7 @@ def choose_frames(corpus: Corpus, split: str, count: int, run_length: int, size:
         clips=owners[picked],
         codes=np.array(codes, np.int64).reshape(-1, 2),
         times=times,
-        captions=tuple(captions),
-        alike=_near_duplicates(pictures),
+        alike=near_duplicates(np.array(hashes, np.uint64), thumbnails),
     )
 
 
@@ -120,14 +119,18 @@ def _choose_runs(videos: np.ndarray, count: int, run_length: int) -> np.ndarray:
     return np.concatenate(picked)
 
 
-def _near_duplicates(pictures: list[Picture]) -> np.ndarray:
-    """Pairs of frames that show the same, bool (N, N), by hash and thumbnail as within a video of a corpus."""
-    hashes = np.array([picture.phash for picture in pictures], np.uint64)
-    limit = DuplicateSettings().max_distance
-    alike = np.zeros((len(pictures), len(pictures)), bool)
-    firsts, seconds = np.nonzero(np.triu(np.bitwise_count(hashes[:, None] ^ hashes) <= limit, 1))
+def near_duplicates(hashes: np.ndarray, thumbnails: Sequence[np.ndarray]) -> np.ndarray:
+    """Pairs of frames that show the same, bool (N, N), by the rule that holds within a video of a corpus.
+
+    Args:
+        hashes: uint64 (N,), perceptual hashes.
+        thumbnails: N of `Picture.thumbnail`.
+    """
+    alike = np.zeros((len(hashes), len(hashes)), bool)
+    distances = np.bitwise_count(hashes[:, None] ^ hashes)
+    firsts, seconds = np.nonzero(np.triu(distances <= DuplicateSettings().max_distance, 1))
     if len(firsts):
-        thumbnails = np.stack([picture.thumbnail for picture in pictures])
-        near = correlations(thumbnails[firsts], thumbnails[seconds]) >= MIN_CORRELATION
+        pictures = np.stack(thumbnails)
+        near = correlations(pictures[firsts], pictures[seconds]) >= MIN_CORRELATION
         alike[firsts[near], seconds[near]] = alike[seconds[near], firsts[near]] = True
     return alike

@@ -35,7 +35,6 @@ def frames(times: np.ndarray | None = None, clips: np.ndarray | None = None) -> 
         clips=VIDEOS if clips is None else clips,
         codes=np.zeros((N, 2), np.int64),
         times=np.tile(np.arange(4.0), 3) if times is None else times,
-        captions=("",) * N,
         alike=np.zeros((N, N), bool),
     )
 
