@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from training import diagnose as entry
+from training import pretrain
 from training.errors import UserError
 
 # With these scales the frames are as large as the run's own held-out views, and so the same pixels.
@@ -156,6 +157,22 @@ def test_without_teachers_the_rest_is_measured(
     assert student == MEASURES - {"cka", "mutual_knn"}
     assert "Measured without teachers." in (out / "diagnosis.html").read_text(encoding="utf-8")
     assert f"diagnosis: {out / 'diagnosis.html'}" in capsys.readouterr().out
+
+
+def test_a_run_of_a_strategy_without_teachers(
+    videos_corpus: Path, tiny_teachers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["strategy=mae", "student.size=nano", "student.image_size=32", "data.held_out_frames=4", "batch_size=2"]
+    where = [f"data.corpus={videos_corpus}", f"output_dir={tmp_path / 'mae'}"]
+    monkeypatch.setattr(sys, "argv", ["pretrain", *words, *where, "data.frames_per_clip=1", "max_steps=1"])
+    pretrain.main()
+    teacher = f"teachers.vit.repo={tiny_teachers['vit']}"
+    run(monkeypatch, tmp_path / "mae", *SMALL, teacher, "--corpus", videos_corpus, "--output", tmp_path / "out")
+    record = read(tmp_path / "out")
+    assert record["checkpoint"]["name"] == "mae/step-00000001"
+    assert record["checkpoint"]["trained_heads"] is False
+    assert record["corpus"]["trained_on_it"] is True
+    assert find(record, "explained_variance", "student", tokens="dense")["variant"] == "ridge probe"
 
 
 @pytest.mark.parametrize(
