@@ -171,8 +171,9 @@ class Journal:
             gone = {(file.input, file.path) for file in state.removals[-1].files}
             examples = [commit / DROP_EXAMPLES_FILE for commit in commit_folders(self.root)]
             thin_out(examples, temporary / DROP_EXAMPLES_FILE, lambda row: (row["input"], row["path"]) not in gone)
-            if (self.out / CURATION_FILE).is_file():
-                shutil.copyfile(self.out / CURATION_FILE, temporary / CURATION_FILE)
+            for place in (self.root, self.out):  # in the journal after a kill, see `publication.publish`
+                if (place / CURATION_FILE).is_file():
+                    shutil.copyfile(place / CURATION_FILE, temporary / CURATION_FILE)
             write_removals(state.removals, temporary / REMOVALS_FILE)
         except BaseException:
             shutil.rmtree(temporary)

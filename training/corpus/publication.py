@@ -86,6 +86,9 @@ def publish(
         "fingerprint": print_,
     }
     if force or not _is_published(out, record, state):
+        kept = out / "journal" / CURATION_FILE  # so that the same command can go on after a kill
+        if like and (out / CURATION_FILE).is_file():
+            (out / CURATION_FILE).replace(kept)
         (out / CURATION_FILE).unlink(missing_ok=True)  # until it is back, the corpus counts as incomplete
         write_rows(state.masks.values(), MASK_SCHEMA, out / MASKS_FILE)
         write_rows(clips, CLIP_SCHEMA, out / MANIFEST_FILE)
@@ -94,6 +97,7 @@ def publish(
             write_removals([replace(removal, files=()) for removal in state.removals], out / REMOVALS_FILE)
         with replacing(out / CURATION_FILE) as temporary:
             temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        kept.unlink(missing_ok=True)
     return counts, print_
 
 
@@ -132,6 +136,11 @@ def read_record(path: Path) -> dict[str, Any] | None:
         return None
     is_whole = isinstance(record, dict) and record.keys() >= {"code", "settings", "counts", "fingerprint"}
     return record if is_whole else None
+
+
+def last_record(out: Path) -> dict[str, Any] | None:
+    """The curation.json of a corpus, or the one that a killed command was about to replace without curating."""
+    return read_record(out / CURATION_FILE) or read_record(out / "journal" / CURATION_FILE)
 
 
 def recorded_fingerprint(out: Path) -> str:

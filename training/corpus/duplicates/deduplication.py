@@ -23,7 +23,7 @@ from training.corpus.duplicates.settings import DeduplicationSettings
 from training.corpus.duplicates.table import duplicate_table, is_readable, write_duplicates
 from training.corpus.journal import Journal
 from training.corpus.manifest import CURATION_FILE, MANIFEST_FILE, read_clips
-from training.corpus.publication import publish, read_record
+from training.corpus.publication import last_record, publish
 from training.corpus.segments import DUPLICATES_FILE
 from training.corpus.state import State, read_settings
 from training.errors import UserError, full_disk_error
@@ -59,7 +59,7 @@ def deduplicate(
     curation, mark = read_settings(corpus)
     no_space = f"no space left for the corpus {str(corpus)!r}: free some and run the same command again"
     with full_disk_error(no_space), Journal(corpus, curation, mark) as journal:
-        facts = read_record(corpus / CURATION_FILE)
+        facts = last_record(corpus)
         if facts is None or not (corpus / MANIFEST_FILE).is_file():
             name = CURATION_FILE if facts is None else MANIFEST_FILE
             raise UserError(

@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from training import deduplicate as entry
-from training.corpus import Corpus
+from training.corpus import Corpus, publication
 from training.corpus.curation import curate
 from training.corpus.duplicates import deduplication, evaluation_frames
 from training.corpus.duplicates.deduplication import deduplicate
 from training.corpus.duplicates.settings import DeduplicationSettings
 from training.corpus.duplicates.table import DUPLICATE_SCHEMA
 from training.corpus.manifest import read_drops
+from training.corpus.removal import remove_case
 from training.errors import UserError
 
 DEFAULT = DeduplicationSettings()
@@ -41,7 +42,7 @@ def data(tmp_path, scene, write_still) -> Path:
 
 @pytest.fixture
 def corpus(data, tmp_path, settings) -> Path:
-    curate([data], tmp_path / "out", settings())
+    curate([data], tmp_path / "out", settings(licence="CC0"))
     return tmp_path / "out"
 
 
@@ -87,13 +88,13 @@ def test_the_same_twice_and_after_growth_as_in_one_go(corpus, data, tmp_path, se
     deduplicate(corpus, DEFAULT)
     assert contents(corpus) == first
     write_still(data / "z_0000.png", coded(scene(4)))
-    curate([data], corpus, settings())
+    curate([data], corpus, settings(licence="CC0"))
     assert (corpus / "duplicates.parquet").read_bytes() == first["duplicates.parquet"]  # still valid
     Corpus.open(corpus).segments("train")
     deduplicate(corpus, DEFAULT)
     assert listed(corpus)[2:4] == [(1, "b", 0, True, "hash"), (1, "z", 0, False, "hash")]
     grown = contents(corpus)
-    assert curate([data], corpus, settings()).nothing_new
+    assert curate([data], corpus, settings(licence="CC0")).nothing_new
     assert contents(corpus) == grown
 
 
@@ -121,7 +122,7 @@ def test_clips_that_show_evaluation_data_are_flagged_and_stay_so(corpus, data, e
     before = contents(corpus)
     evaluation.rename(tmp_path / "gone")  # it is remembered
     deduplicate(corpus, DEFAULT)
-    assert curate([data], corpus, settings()).nothing_new
+    assert curate([data], corpus, settings(licence="CC0")).nothing_new
     assert contents(corpus) == before
 
 
@@ -141,7 +142,7 @@ def test_clips_that_show_evaluation_data_are_dropped_and_counted(
     assert facts["counts"]["dropped"]["benchmark"] == {"rows": 1, "frames": 1}
     assert facts["fingerprint"] == found.fingerprint
     write_still(data / "z_0000.png", coded(scene(11)))  # video 41 shows that too
-    curate([data], corpus, settings())
+    curate([data], corpus, settings(licence="CC0"))
     assert "data__b-000002" not in {clip.clip_id for clip in Corpus.open(corpus).manifest}
     deduplicate(corpus, drop)
     assert "data__z-000000" not in {clip.clip_id for clip in Corpus.open(corpus).manifest}
@@ -225,7 +226,7 @@ def test_killed_between_its_tables_and_started_again(
 ):
     """Scene 5 is in b, which is dropped for it, and in z, which would be listed as its duplicate."""
     write_still(data / "z_0000.png", coded(scene(5)))
-    curate([data], corpus, settings())
+    curate([data], corpus, settings(licence="CC0"))
     shutil.copytree(corpus, tmp_path / "whole")
     drop = DeduplicationSettings(benchmark_clips="drop")
     deduplicate(tmp_path / "whole", drop, against=[evaluation])
@@ -244,6 +245,37 @@ def test_killed_between_its_tables_and_started_again(
     deduplicate(corpus, drop)
     assert contents(corpus) == contents(tmp_path / "whole")
     assert Corpus.open(corpus).segments("train").num_frames > 0
+
+
+@pytest.mark.parametrize("call", [0, 1, 2, 3])  # masks, manifest, drops, and the masks of the second time
+def test_killed_while_it_publishes_and_started_again(corpus, evaluation, tmp_path, monkeypatch, call):
+    shutil.copytree(corpus, tmp_path / "whole")
+    deduplicate(tmp_path / "whole", DEFAULT, against=[evaluation])
+    real, calls = publication.write_rows, [0]
+
+    def killed(*args):
+        calls[0] += 1
+        if calls[0] == call + 1:
+            raise Kill
+        real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publication, "write_rows", killed)
+        with pytest.raises(Kill):
+            deduplicate(corpus, DEFAULT, against=[evaluation])
+    with pytest.raises(UserError, match=r"has no curation.json"):
+        Corpus.open(corpus)
+    case = Corpus.open(tmp_path / "whole").clips("train")[0].case_id
+    shutil.copytree(corpus, tmp_path / "removed")
+    remove_case(tmp_path / "removed", case)
+    facts = [
+        json.loads((folder / "curation.json").read_text()) for folder in (tmp_path / "whole", tmp_path / "removed")
+    ]
+    assert facts[0]["settings"] == facts[1]["settings"]  # licence=CC0 among them, which only the run of curation knew
+    assert facts[0]["settings"]["licence"] == "CC0"
+    deduplicate(corpus, DEFAULT, against=[evaluation])
+    assert contents(corpus) == contents(tmp_path / "whole")
+    assert not (corpus / "journal" / "curation.json").exists()
 
 
 def test_broken_duplicates_are_found_anew(corpus):
