@@ -82,6 +82,8 @@ class PretrainConfig:
             )
         if self.cache.folder and not self.data.views_per_frame:
             raise UserError("cache.folder holds features of fixed views: set data.views_per_frame to their number")
+        if self.cache.folder and not STRATEGIES.get(self.strategy).needs_teachers:
+            raise UserError(f"cache.folder is for teachers' features, but strategy={self.strategy} asks none")
         if self.max_steps > self.schedule_steps:
             raise UserError(
                 f"max_steps={self.max_steps} goes past optimizer.schedule_steps={self.schedule_steps}, where the "

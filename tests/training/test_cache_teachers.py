@@ -18,9 +18,10 @@ from training import cache_teachers, pretrain
 from training.config import load_config
 from training.corpus import Corpus
 from training.errors import UserError
-from training.loader import TrainingViews, training_batches
+from training.loader import TrainingViews, held_out_views, training_batches
 from training.objectives.distillation import DistillationObjective
 from training.settings import PretrainConfig
+from training.teachers import Teacher
 from training.teachers.cache import estimate, reader
 from training.teachers.cache.shard_file import ShardFile
 
@@ -310,6 +311,28 @@ def test_a_run_does_not_go_on_with_other_targets(place: Place, caches: dict[str,
         UserError, match=r"began with another teachers.json: 0.cache_sha256: \(absent\) -> [0-9a-f]{64}"
     ):
         run(pretrain.main, words(place, out, schedule, f"cache.folder={caches['fp16']}"))
+
+
+def test_a_cache_is_for_strategies_with_teachers(place: Place) -> None:
+    settings = ["output_dir=x", "data.corpus=x", "strategy=mae", "cache.folder=x", "data.views_per_frame=2"]
+    with pytest.raises(UserError, match=r"cache\.folder is for teachers' features, but strategy=mae asks none"):
+        load_config(PretrainConfig, None, settings)
+
+
+def test_teachers_rest_on_the_cpu_where_a_cache_answers_for_them(
+    place: Place, caches: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[str] = []
+    monkeypatch.setattr(Teacher, "to", lambda self, device: moved.append(self.spec.name))
+    opened(place)
+    assert moved == ["vit", "cnn"]
+    cached, _ = opened(place, f"cache.folder={caches['fp16']}")
+    assert moved == ["vit", "cnn"]
+    lent: list[str] = []
+    honest = Teacher.lent_to
+    monkeypatch.setattr(Teacher, "lent_to", lambda self, device: lent.append(self.spec.name) or honest(self, device))
+    cached.prepare(held_out_views(Corpus.open(place.corpus), 2, 64))
+    assert lent == ["vit", "cnn"]
 
 
 @pytest.mark.parametrize(

@@ -116,9 +116,11 @@ class DistillationObjective(Objective):
             )
             for name, each in config.teachers.items()
         }
-        if not config.distillation.park_teachers:
+        cached = config.cache.folder is not None  # teachers are then asked about held-out frames only
+        if not (config.distillation.park_teachers or cached):
             for teacher in teachers.values():
                 teacher.to(setup.device)
+        remembers = config.data.views_per_frame and not cached
         return cls(
             setup.student,
             setup.processor,
@@ -127,7 +129,7 @@ class DistillationObjective(Objective):
             config.distillation,
             config.student.image_size,
             config.resolutions.sizes,
-            round(config.data.target_memory_gb * 1e9) if config.data.views_per_frame else 0,
+            round(config.data.target_memory_gb * 1e9) if remembers else 0,
             setup.corpus.sources(),
             config.seed,
         )
