@@ -58,9 +58,7 @@ def build_strategy(name: str) -> Objective:
     student, processor = ZenModel(config).train(), ZenImageProcessor()
     mae, ijepa = MaeConfig(decoder_depth=1), IjepaConfig(predictor_depth=1, momentum=0.9)
     moco = MocoConfig(queue_size=64, key_width=32, head_width=64, momentum=0.9)
-    dino = DinoConfig(
-        local_crops=2, local_size=16, prototypes=256, head_width=128, bottleneck_width=32, momentum=0.98
-    )
+    dino = DinoConfig(local_crops=2, local_size=16, prototypes=256, head_width=128, bottleneck_width=32, momentum=0.98)
     makers: dict[str, Callable[[], Objective]] = {
         "mae": lambda: MaeObjective(student, processor, mae, SIZE),
         "ijepa": lambda: IjepaObjective(student, processor, ijepa, SIZE),
