@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_cards.run_records import WEIGHTS, lookup, read_json, sha256_of
+from modeling_zen.teacher_adaptor import FOLDER as ADAPTORS
 from training.errors import UserError
 
 MADE_BY = "hub_cards.card"
@@ -33,6 +34,8 @@ def check_source(hub: Path) -> None:
             if not (hub / code).is_file():
                 raise UserError(f"{str(hub / name)!r} names {target}, but {code} is not beside it")
     for path in sorted(hub.rglob("*")):
+        if path == hub / ADAPTORS and path.is_dir() and not path.is_symlink():
+            continue
         if path.is_symlink() or path.is_dir() or path.suffix not in _ALLOWED:
             raise UserError(
                 f"{str(path)!r} does not belong in a model folder: only files that end in "
@@ -89,15 +92,14 @@ def write_folder(output: Path, source: Path, additions: Mapping[str, bytes], fac
     temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
         new = temporary / "new"
-        new.mkdir()
-        for path in sorted(source.iterdir()):
-            shutil.copyfile(path, new / path.name)
+        shutil.copytree(source, new)
         for name, content in additions.items():
             (new / name).write_bytes(content)
-        for path in sorted(new.iterdir()):
+        written = {path.relative_to(new).as_posix(): path for path in sorted(new.rglob("*")) if path.is_file()}
+        for name, path in written.items():
             if path.suffix in {".json", ".md", ".py"}:
-                refuse_machine_paths(path.read_text(encoding="utf-8"), path.name, [output, source])
-        files = {path.name: sha256_of(path) for path in sorted(new.iterdir())}
+                refuse_machine_paths(path.read_text(encoding="utf-8"), name, [output, source])
+        files = {name: sha256_of(path) for name, path in written.items()}
         marker = {"schema_version": 1, "made_by": MADE_BY, **facts, "files": files}
         (new / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
         _exchange(output, new, temporary / "old")
