@@ -307,6 +307,8 @@ class Journal:
     def _clean(self) -> None:
         """Remove what a kill left: uncommitted shards, half-written folders and files; end an interrupted removal."""
         self._finish_removal()
+        if (self.out / CURATION_FILE).is_file():
+            (self.root / CURATION_FILE).unlink(missing_ok=True)  # the earlier one, see `publication.publish`
         known = {clip.shard for clip in self.state.clips}
         for path in (self.out / SHARD_FOLDER).iterdir():
             if re.fullmatch(r"shard-\d+\.parquet(\.tmp)?", path.name) and path.name not in known:

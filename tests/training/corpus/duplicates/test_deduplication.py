@@ -278,6 +278,15 @@ def test_killed_while_it_publishes_and_started_again(corpus, evaluation, tmp_pat
     assert not (corpus / "journal" / "curation.json").exists()
 
 
+def test_killed_when_everything_is_published_but_the_earlier_record_is_there_still(corpus):
+    deduplicate(corpus, DEFAULT)
+    before = contents(corpus)
+    (corpus / "journal" / "curation.json").write_text("{}")
+    deduplicate(corpus, DEFAULT)
+    assert contents(corpus) == before
+    assert not (corpus / "journal" / "curation.json").exists()
+
+
 def test_broken_duplicates_are_found_anew(corpus):
     deduplicate(corpus, DEFAULT)
     before = contents(corpus)
