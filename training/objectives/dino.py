@@ -18,7 +18,7 @@ from training.objectives.counting import clip_ids, counted_images, learns_from, 
 from training.objectives.grids import valid_tokens
 from training.objectives.momentum_copy import MomentumCopy, momentum_at
 from training.objectives.objective import STRATEGIES, Objective, Setup
-from training.objectives.prototype_head import CenteredSoftmax, PrototypeHead
+from training.objectives.prototype_head import CenteredSoftmax, PrototypeBranch, PrototypeHead
 from training.views import Crops
 
 
@@ -33,7 +33,7 @@ class DinoConfig:
     local_size: int = 96  # pixels of a small view; a multiple of the patch, 3/7 of 224
     local_scale: tuple[float, float] = (0.05, 0.4)  # share of the frame in a small view; meets data.views.crop_scale
     prototypes: int = 4096  # of 65536: batches here are hundreds of times smaller too
-    head_width: int = 2048  # hidden width of the head
+    head_width: int = 2048  # hidden width of the heads
     bottleneck_width: int = 256  # where tokens are compared with prototypes
     student_temperature: float = 0.1  # of the student's distribution
     teacher_temperature: float = 0.04  # of the teacher's; where the warm-up of DINO begins, safe for short runs
@@ -70,8 +70,8 @@ class DinoObjective(Objective):
 
     Student and teacher, a moving average of it, see two large views; the student also sees small ones, and in the first
     large view, whose valid pixels are known, some patches are masked. "dino" compares summaries of different views,
-    "ibot" the masked patches with what the teacher sees there, both as distributions over prototypes from one head.
-    "koleo" spreads the student's summaries, those of one clip excepted.
+    "ibot" the masked patches with what the teacher sees there, both as distributions over prototypes, each from a head
+    of its own. "koleo" spreads the student's summaries, those of one clip excepted.
 
     Args:
         student: the model to train.
@@ -85,7 +85,7 @@ class DinoObjective(Objective):
         UserError: small views that are no multiple of the student's patch.
 
     Source: DINO, arXiv 2104.14294; iBOT, arXiv 2111.07832; their union with KoLeo in DINOv2, arXiv 2304.07193, section
-    4, whose Sinkhorn-Knopp iterations are replaced by DINO's center, see `CenteredSoftmax`.
+    4 (also for the two heads), whose Sinkhorn-Knopp iterations are replaced by DINO's center, see `CenteredSoftmax`.
     """
 
     def __init__(
@@ -108,12 +108,17 @@ class DinoObjective(Objective):
         small = Crops(config.local_crops, config.local_size, config.local_scale)
         self.crops = (large, small) if config.local_crops else (large,)
         width = student.config.hidden_size
-        self.mask_token = nn.Parameter(torch.zeros(width)) if config.ibot_weight else None
-        self.head = PrototypeHead(width, config.head_width, config.bottleneck_width, config.prototypes)
         self.teacher = MomentumCopy(student)
-        self.teacher_head = MomentumCopy(self.head)
-        self.summary_softmax = CenteredSoftmax(config.prototypes, config.teacher_temperature, config.center_momentum)
-        self.patch_softmax = CenteredSoftmax(config.prototypes, config.teacher_temperature, config.center_momentum)
+        self.summaries = self._new_branch(width)
+        self.patches = self._new_branch(width) if config.ibot_weight else None
+        self.mask_token = nn.Parameter(torch.zeros(width)) if config.ibot_weight else None
+
+    def _new_branch(self, width: int) -> PrototypeBranch:
+        config = self._config
+        return PrototypeBranch(
+            PrototypeHead(width, config.head_width, config.bottleneck_width, config.prototypes),
+            CenteredSoftmax(config.prototypes, config.teacher_temperature, config.center_momentum),
+        )
 
     @classmethod
     def build(cls, setup: Setup) -> Self:
@@ -132,26 +137,20 @@ class DinoObjective(Objective):
         masked = self._masked(batch, grid)  # (B, N)
 
         theirs = self.teacher(pixel_values=large)
-        summary_logits = self.teacher_head(theirs.pooler_output)  # (2 B, K)
-        targets = self.summary_softmax(summary_logits).chunk(2)
+        summary_logits = self.summaries.teacher_head(theirs.pooler_output)  # (2 B, K)
+        targets = self.summaries.softmax(summary_logits).chunk(2)
         hidden = None if self.mask_token is None else torch.cat([masked, torch.zeros_like(masked)])  # (2 B, N)
         own = self.student(pixel_values=large, masked_patches=hidden, mask_token=self.mask_token)
-        views = [*self.head(own.pooler_output).chunk(2), *self._small_views(batch)]
-
+        views = [*self.summaries.head(own.pooler_output).chunk(2), *self._small_views(batch)]
         losses = {"dino": config.dino_weight * mean_of_images(self._across_views(views, targets), counted)}
-        patch_logits = None
-        if self.mask_token is not None:
-            # (2 B, tokens, W) -> (M, W): the M masked patches of the main views
-            seen, guessed = (self._patches(each.last_hidden_state, masked) for each in (theirs, own))
-            patch_logits = self.teacher_head(seen)
-            losses["ibot"] = config.ibot_weight * self._on_masked(self.head(guessed), patch_logits, masked)
+        if self.patches is not None:
+            states = (own.last_hidden_state, theirs.last_hidden_state)
+            losses["ibot"] = config.ibot_weight * self._on_masked(self.patches, *states, masked, batch)
         if config.koleo_weight:
             spread = torch.stack([koleo(each, clip_ids(batch), counted) for each in own.pooler_output.chunk(2)])
             losses["koleo"] = config.koleo_weight * mean_of_images(spread.mean(dim=0), counted)
         if learns_from(batch):
-            self.summary_softmax.update(summary_logits if counted is None else summary_logits[counted.repeat(2)])
-            if patch_logits is not None:
-                self.patch_softmax.update(patch_logits)
+            self.summaries.softmax.update(summary_logits if counted is None else summary_logits[counted.repeat(2)])
         return losses
 
     def _masked(self, batch: ViewBatch, grid: tuple[int, int]) -> Tensor:
@@ -168,7 +167,7 @@ class DinoObjective(Objective):
             return []
         small = batch.crops[1].flatten(0, 1)  # (B, count, 3, S, S) -> (B * count, 3, S, S)
         summaries = self.student(pixel_values=self.pixels(small, self._config.local_size)).pooler_output
-        return list(self.head(summaries).unflatten(0, (-1, self._config.local_crops)).unbind(1))
+        return list(self.summaries.head(summaries).unflatten(0, (-1, self._config.local_crops)).unbind(1))
 
     def _across_views(self, views: list[Tensor], targets: tuple[Tensor, ...]) -> Tensor:
         """Mean cross-entropy over all pairs of a teacher's view and another one of the student's, `(B,)`."""
@@ -179,18 +178,39 @@ class DinoObjective(Objective):
         ]
         return torch.stack(pairs).mean(dim=0)
 
-    def _patches(self, last_hidden_state: Tensor, masked: Tensor) -> Tensor:
-        """Tokens of the masked patches of the main views, the first half of the batch: `(M, W)`."""
-        return last_hidden_state[: len(masked), self.student.config.num_prefix_tokens :][masked]
+    def _on_masked(
+        self,
+        branch: PrototypeBranch,
+        own: Tensor,
+        theirs: Tensor,
+        masked: Tensor,
+        batch: ViewBatch,
+    ) -> Tensor:
+        """Cross-entropy on the masked patches of the main views, the mean over those of an image and then over images.
 
-    def _on_masked(self, prediction: Tensor, target: Tensor, masked: Tensor) -> Tensor:
-        """Cross-entropy of logits `(M, K)` of masked patches, the mean over those of an image and then over images."""
-        loss = dino_cross_entropy(prediction, self.patch_softmax(target), temperature=self._config.student_temperature)
+        Args:
+            branch: with the heads.
+            own: `last_hidden_state` of the student, `(2 B, tokens, W)`; the main views are its first half.
+            theirs: that of the teacher.
+            masked: bool `(B, N)`.
+            batch: tells whether the center moves.
+        """
+        prefix = self.student.config.num_prefix_tokens
+        # (2 B, tokens, W) -> (B, N, W) -> (M, W), the masked patches of the batch in their order
+        guessed, seen = (states[: len(masked), prefix:][masked] for states in (own, theirs))
+        logits = branch.teacher_head(seen)
+        loss = dino_cross_entropy(
+            branch.head(guessed), branch.softmax(logits), temperature=self._config.student_temperature
+        )
+        if learns_from(batch):
+            branch.softmax.update(logits)
         per_image = loss.new_zeros(len(masked)).index_add(0, masked.nonzero()[:, 0], loss)
         return mean_of_images(per_image / masked.sum(dim=1).clamp(min=1), masked.any(dim=1))
 
     def after_step(self, step: int, schedule_steps: int) -> None:
-        """Move the teacher towards student and head."""
+        """Move the teacher towards student and heads."""
         momentum = momentum_at(step, schedule_steps, self._config.momentum)
         self.teacher.follow(self.student, momentum)
-        self.teacher_head.follow(self.head, momentum)
+        for branch in (self.summaries, self.patches):
+            if branch is not None:
+                branch.follow(momentum)

@@ -1,10 +1,11 @@
-"""The head of DINO and iBOT: a token's cosines with learned prototypes, and the teacher's distribution over them."""
+"""Heads of DINO and iBOT: cosines of tokens with learned prototypes, and the teacher's distribution over them."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.distributed import sum_of_processes
+from training.objectives.momentum_copy import MomentumCopy
 
 
 class PrototypeHead(nn.Module):
@@ -61,3 +62,15 @@ class CenteredSoftmax(nn.Module):
         total = sum_of_processes(torch.cat([logits.float().sum(dim=0), logits.new_tensor([len(logits)]).float()]))
         mean = total[:-1] / total[-1].clamp(min=1)
         self.center.copy_(torch.where(total[-1] > 0, torch.lerp(mean, self.center, self._momentum), self.center))
+
+
+class PrototypeBranch(nn.Module):
+    """One kind of token: the student's head, its moving average, and the teacher's distribution."""
+
+    def __init__(self, head: PrototypeHead, softmax: CenteredSoftmax) -> None:
+        super().__init__()
+        self.head, self.teacher_head, self.softmax = head, MomentumCopy(head), softmax
+
+    def follow(self, momentum: float) -> None:
+        """Move the teacher's head towards the student's."""
+        self.teacher_head.follow(self.head, momentum)
