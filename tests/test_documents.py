@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from training.settings import PretrainConfig
 
 from .documents.blocks import Step, commands_of, links_of, steps_of
 from .documents.world import make_world
+
+Popen = subprocess.Popen[str]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 RUNNER = CHECKOUT / "tests" / "documents" / "runner.py"
@@ -38,15 +41,21 @@ PRETRAIN = (
     "data.held_out_frames=4 data.views_per_frame=1 log.every=1 log.eval_every=2 log.save_every=2 "
     "teachers.efficientnet_lite0.input_size=64 teachers.efficientnet_lite2.input_size=64"
 )
-SHORTENED = {r"accelerate launch .*recipes/small_corpus\.yaml.*": PRETRAIN}  # 4800 steps take three quarters of an hour
+SHORTENED = {
+    r"accelerate launch .*recipes/small_corpus\.yaml.*": PRETRAIN,  # 4800 steps take three quarters of an hour
+    r"python -m evaluation\.benchmark --model .*": "--image-size 64",  # five backbones look at every frame
+}
 # The same for the commands of `make demo`, by module.
 DEMO = {
     "training.corpus.synthetic": "cases_train=6 cases_test=3 seconds=2 width=96 height=96",
     "training.pretrain": PRETRAIN,
+    "evaluation.benchmark": "--image-size 64",
 }
-# What commands and blocks import anyway; loaded once for all of a document. Nothing of this project.
-PRELOAD = ("torch", "torchvision", "transformers.modeling_utils", "transformers.image_processing_backends")
-PRELOAD_README = (*PRELOAD, "accelerate", "datasets", "evaluate", "sklearn.linear_model", "timm", "cv2")
+# What commands and blocks import anyway; loaded once for all documents. Nothing of this project.
+PRELOAD = (
+    "torch", "torchvision", "transformers.modeling_utils", "transformers.image_processing_backends", "accelerate",
+    "datasets", "evaluate", "sklearn.linear_model", "timm", "cv2",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +71,33 @@ def world(template: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(template, tmp_path / "world", symlinks=True))
 
 
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Popen]:
+    """A process in which `PRELOAD` is loaded; see its documentation."""
+    # What is read when modules are loaded.
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(CHECKOUT),
+        "HF_HOME": str(tmp_path_factory.mktemp("huggingface")),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "passive",  # threads that spin on a busy machine keep others from their work
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    with subprocess.Popen(
+        [sys.executable, str(RUNNER), *PRELOAD],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        process.kill()
+
+
 @pytest.mark.timeout(SECONDS)
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_block_runs(document: Path, world: Path) -> None:
+def test_every_block_runs(document: Path, world: Path, runner: Popen) -> None:
     steps = [shortened(step) for step in steps_of(document)]
     for step in steps:
         if step.kind == "command" and matches(step.code, NOT_RUN):
@@ -75,37 +108,28 @@ def test_every_block_runs(document: Path, world: Path) -> None:
         (world / "VIDEOS").symlink_to("runs/demo/synthetic")
         (world / "DATA").symlink_to("runs/demo/synthetic")
         steps = demo_commands() + steps
-    run_steps(document, steps, world, PRELOAD_README if document.name == "README.md" else PRELOAD)
+    run_steps(document, steps, world, runner)
 
 
-def run_steps(document: Path, steps: list[Step], world: Path, preload: tuple[str, ...]) -> None:
-    plan = {"document": str(document), "preload": preload, "steps": [dataclasses.asdict(step) for step in steps]}
-    plan_file = world.parent / "plan.json"
-    plan_file.write_text(json.dumps(plan), encoding="utf-8")
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(CHECKOUT),
-        "DOCUMENT_LOG": str(world.parent / "command.log"),
-        "HF_HOME": str(world.parent / "huggingface"),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "passive",  # threads that spin on a busy machine keep others from their work
-        "TOKENIZERS_PARALLELISM": "false",
-        "MPLCONFIGDIR": str(world.parent / "matplotlib"),
+def run_steps(document: Path, steps: list[Step], world: Path, runner: Popen) -> None:
+    output = world.parent / "output.txt"
+    request = {
+        "plan": {"document": str(document), "steps": [dataclasses.asdict(step) for step in steps]},
+        "folder": str(world),
+        "environment": {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "DOCUMENT_LOG": str(world.parent / "command.log"),
+            "MPLCONFIGDIR": str(world.parent / "matplotlib"),
+        },
+        "output": str(output),
     }
-    result = subprocess.run(
-        [sys.executable, str(RUNNER), str(plan_file)],
-        cwd=world,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    print(result.stdout)  # pytest shows it if the test fails
-    assert result.returncode == 0, result.stdout.partition("FAILED ")[2] or result.stdout[-4000:]
+    assert runner.stdin is not None
+    assert runner.stdout is not None
+    print(json.dumps(request), file=runner.stdin, flush=True)
+    status = runner.stdout.readline().strip()
+    printed = output.read_text(encoding="utf-8", errors="replace")
+    print(printed)  # pytest shows it if the test fails
+    assert status == "0", printed.partition("FAILED ")[2] or printed[-4000:]
 
 
 def matches(command: str, table: dict[str, str]) -> str | None:
@@ -208,17 +232,17 @@ def test_links_leave_out_the_web_and_code(tmp_path: Path) -> None:
         (Step(2, "command", "ls nowhere | cat && false"), r"exit status 1\n\s*ls: "),
     ],
 )
-def test_a_failure_names_its_place(tmp_path: Path, step: Step, message: str) -> None:
+def test_a_failure_names_its_place(tmp_path: Path, step: Step, message: str, runner: Popen) -> None:
     (tmp_path / "world").mkdir()
     with pytest.raises(AssertionError, match=message):
-        run_steps(tmp_path / "page.md", [step], tmp_path / "world", ())
+        run_steps(tmp_path / "page.md", [step], tmp_path / "world", runner)
 
 
-def test_blocks_share_a_namespace_with_commands_in_between(tmp_path: Path) -> None:
+def test_blocks_share_a_namespace_with_commands_in_between(tmp_path: Path, runner: Popen) -> None:
     (tmp_path / "world").mkdir()
     steps = [
         Step(1, "python", "x = 'hello'\nopen('a.json', 'w').write('[1]')"),
         Step(4, "command", "python -m json.tool a.json b.json"),
         Step(7, "python", "assert open('b.json').read() and x == 'hello'"),
     ]
-    run_steps(tmp_path / "page.md", steps, tmp_path / "world", ())
+    run_steps(tmp_path / "page.md", steps, tmp_path / "world", runner)

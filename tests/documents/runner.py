@@ -1,8 +1,11 @@
-"""Runs the steps of a document, in order and in the current folder: `python runner.py PLAN.json`.
+"""Runs the steps of documents: `python runner.py MODULE...` loads modules, then answers one request a line.
 
-A process of its own for each document, as a reader has: nothing is imported that the document does not import. Python
-blocks share one namespace. `python -m` commands run as forks of a process in which torch and its kin are loaded already
-(importing them takes longer than most of the commands); any other command runs in a shell.
+A request is a JSON object: `plan` (steps to run, in order), `folder` to run them in, `environment` to add, and the file
+that gets their `output`. The answer is their exit status.
+
+A process of its own for each document, as a reader has, but a fork of one in which torch and its kin are loaded:
+importing them takes longer than most of the steps. Python blocks share one namespace; `python -m` commands are forks
+too; any other command runs in a shell.
 """
 
 import importlib
@@ -24,11 +27,32 @@ FORK = multiprocessing.get_context("fork")
 
 
 def main() -> None:
-    """Run the plan; say what failed, where, and end with status 1."""
-    plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    """Load, then serve until the other side closes."""
     sys.path[0] = ""  # as of `python -m`, instead of the folder of this file
-    for name in plan["preload"]:
+    for name in sys.argv[1:]:
         importlib.import_module(name)
+    for line in sys.stdin:
+        process = FORK.Process(target=_answer, args=(json.loads(line),))
+        process.start()
+        process.join()
+        print(process.exitcode, flush=True)
+
+
+def _answer(request: dict[str, Any]) -> None:
+    _print_into(request["output"])
+    os.chdir(request["folder"])
+    os.environ.update(request["environment"])
+    run_plan(request["plan"])
+
+
+def _print_into(path: str | Path) -> None:
+    output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+
+
+def run_plan(plan: dict[str, Any]) -> None:
+    """Run all steps; say what failed, where, and end with status 1."""
     notebook = Notebook(plan["document"])
     for step in plan["steps"]:
         place = f"{plan['document']}:{step['line']}"
@@ -105,9 +129,7 @@ def run_command(command: str) -> str | None:
 
 
 def _run_module(words: list[str], log: Path) -> None:
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    _print_into(log)
     sys.argv = words
     runpy.run_module(words[0], run_name="__main__", alter_sys=True)
 

@@ -1,5 +1,6 @@
 """The folder in which documents are run: tiny models, frames and videos under the names that the documents use."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
+from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
 from modeling_zen import ZenConfig, ZenImageProcessor, ZenModel, ZenVideoProcessor
+from modeling_zen.teacher_adaptor import FOLDER, TeacherAdaptor
 
 from ..modeling_zen.conversion.conftest import to_original_names
 from ..modeling_zen.text_models import TEXT, VISION, make_tokenizer
@@ -46,6 +49,10 @@ def _save_zen(folder: Path) -> None:
     ZenModel(config).save_pretrained(folder)
     ZenImageProcessor(size=SIZE).save_pretrained(folder)
     ZenVideoProcessor(size=SIZE).save_pretrained(folder)
+    (folder / FOLDER).mkdir()
+    adaptor = TeacherAdaptor(config.hidden_size, 8, 16, {})
+    weights = {f"adaptor.{name}": value for name, value in adaptor.state_dict().items()}
+    save_file(weights, folder / FOLDER / "dinov2_summary.safetensors", metadata={"adaptor": json.dumps(adaptor.facts)})
 
 
 def _save_text_models(root: Path) -> None:

@@ -152,7 +152,7 @@ def test_the_record_tells_size_and_fidelity(caches: dict[str, Path]) -> None:
         assert facts["computed_in"] == {"vit": "float32", "cnn": "float32"}
         for name in ("vit/dense", "cnn/dense"):
             lost = 1 - features[name]["explained_variance"]
-            least, most = {"fp16": (0, 1e-6), "int8": (1e-6, 1e-3), "phi_s": (1e-4, 0.5)}[form]
+            least, most = {"fp16": (0, 1e-6), "int8": (1e-6, 2e-3), "phi_s": (1e-4, 0.5)}[form]
             assert least < lost < most, (form, name)
             assert 1 - features[name]["cosine"] < most
             assert features[name].get("energy", 1) > 0.5

@@ -73,7 +73,7 @@ def test_a_shorter_run_of_one_schedule_continues_bit_equal(
 ) -> None:
     mixed = ("stages=[{from_step: 2, sizes: [64, 96]}]", "accumulate=2")
     run(words(tiny_corpus, strategy, tmp_path / "whole", *mixed), monkeypatch)
-    for stop in (1, 3, STEPS):
+    for stop in (3, STEPS):
         run(words(tiny_corpus, strategy, tmp_path / "parts", *mixed, f"max_steps={stop}"), monkeypatch)
     assert_same_end(tmp_path / "whole", tmp_path / "parts")
     assert type(AutoModel.from_pretrained(tmp_path / "whole" / "hub")).__name__ == "ZenModel"
