@@ -26,6 +26,15 @@ def load_config(schema: type[C], file: str | Path | None, overrides: list[str]) 
         UserError: a missing or broken file, an unknown key (with the closest right one), a value of the wrong type, a
             word without `=`, or whatever `__post_init__` refuses.
     """
+    config = merge_config(schema, file, overrides)
+    try:
+        return cast(C, OmegaConf.to_object(config))
+    except OmegaConfBaseException as error:
+        raise UserError(f"settings: {_one_line(error)}") from error
+
+
+def merge_config(schema: type, file: str | Path | None, overrides: list[str]) -> Any:
+    """The settings before they are complete and before `__post_init__`; attributes by name. See `load_config`."""
     config = OmegaConf.structured(schema)
     if file is not None:
         path = Path(file)
@@ -43,10 +52,7 @@ def load_config(schema: type[C], file: str | Path | None, overrides: list[str]) 
             config = OmegaConf.merge(config, OmegaConf.from_dotlist([word]))
         except (OmegaConfBaseException, YAMLError, ValueError) as error:
             raise UserError(f"override {word!r}: {_one_line(error)}") from error
-    try:
-        return cast(C, OmegaConf.to_object(config))
-    except OmegaConfBaseException as error:
-        raise UserError(f"settings: {_one_line(error)}") from error
+    return config
 
 
 def settings_parser(

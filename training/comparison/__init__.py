@@ -1,0 +1,1 @@
+"""Compare pretraining strategies: same student, data and frames; scores, floors and compute side by side."""
