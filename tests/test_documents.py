@@ -38,7 +38,7 @@ NOT_RUN = {
 # Commands that run with these words appended, because as they stand they take too long.
 PRETRAIN = (
     "max_steps=2 batch_size=2 student.image_size=32 distillation.head_width=16 distillation.calibration_frames=16 "
-    "data.held_out_frames=4 data.views_per_frame=1 log.every=1 log.eval_every=2 log.save_every=2 "
+    "data.held_out_frames=4 data.views_per_frame=1 log.every=1 log.eval_every=2 log.save_every=2 log.plan=false "
     "teachers.efficientnet_lite0.input_size=64 teachers.efficientnet_lite2.input_size=64"
 )
 SHORTENED = {

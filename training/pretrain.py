@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from transformers.utils import logging
 
 from modeling_zen import ZenImageProcessor
-from training.checkpointing import Trainer, latest_checkpoint, restore_checkpoint, step_of
+from training.checkpointing import Trainer, latest_checkpoint, restore_checkpoint, restore_objective, step_of
 from training.config import load_config
 from training.corpus import Corpus
 from training.diagnostics.agreement import AgreementMeter
@@ -30,6 +31,7 @@ from training.settings import PretrainConfig
 from training.strategies import build_objective
 from training.student import build_student
 from training.teachers.cache.opening import open_cache
+from training.teachers.step_plan import step_plan
 
 
 def main() -> None:
@@ -51,6 +53,7 @@ def main() -> None:
 
     if checkpoint is None:
         calibrate(config, accelerator, objective, views)
+    print_plan(config, accelerator, objective, views, checkpoint)
     average = MovingAverage(objective.student, config.ema_decay) if config.ema_decay else None
     optimizer = build_optimizer(objective, config.optimizer, objective.student.config.num_hidden_layers)
     if config.student.compile:
@@ -192,6 +195,23 @@ def print_banner(config: PretrainConfig, accelerator: Accelerator, objective: Ob
         f"look at   tensorboard --logdir {config.output_dir}",
     ]
     accelerator.print("\n".join(lines))
+
+
+def print_plan(
+    config: PretrainConfig,
+    accelerator: Accelerator,
+    objective: Objective,
+    views: TrainingViews,
+    checkpoint: Path | None,
+) -> None:
+    """What a step of distillation will cost, measured on this machine by the main process; changes nothing."""
+    if not (config.log.plan and isinstance(objective, DistillationObjective)):
+        return
+    if checkpoint is not None:
+        restore_objective(checkpoint, objective)  # early, because losses need the normalisers
+    if accelerator.is_main_process:
+        print("\n".join(step_plan(objective, config, accelerator, views)))
+    accelerator.wait_for_everyone()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ class LogConfig:
     diagnose_every: int = 0  # steps between label-free measures of the student (training/diagnostics); 0: never
     save_every: int = 100  # steps between checkpoints
     keep_last: int = 2  # checkpoints kept
+    plan: bool = True  # measure and print before step 0 what a distillation step will cost; takes some seconds
 
     def __post_init__(self) -> None:
         """Refuse counts below one."""

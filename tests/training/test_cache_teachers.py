@@ -61,6 +61,7 @@ def words(place: Place, *more: str) -> list[str]:
         "log.every=5",
         "log.eval_every=10",
         "log.save_every=5",
+        "log.plan=false",
         "cache.components=8",
         *more,
     ]

@@ -42,6 +42,7 @@ def test_two_teachers_are_learned_on_unseen_cases(
         "optimizer.scale_lr=false",
         f"log.eval_every={STEPS}",
         f"log.save_every={STEPS}",
+        "log.plan=false",
         f"log.diagnose_every={STEPS}",
     ]
     monkeypatch.setattr(sys, "argv", ["pretrain", *words])

@@ -40,6 +40,7 @@ def words(corpus: Path, teachers: dict[str, Path], out: Path, *more: str) -> lis
         "log.every=2",
         "log.eval_every=3",
         "log.save_every=2",
+        "log.plan=false",
         *more,
     ]
 
@@ -190,6 +191,35 @@ def test_shorter_run_of_one_schedule_continues_bit_equal(
     run(words(tiny_corpus, teachers, tmp_path / "b", schedule, "max_steps=3"), monkeypatch)
     run(words(tiny_corpus, teachers, tmp_path / "b", schedule, "max_steps=5"), monkeypatch)
     assert all(torch.equal(value, weights(tmp_path / "b")[name]) for name, value in weights(tmp_path / "a").items())
+
+
+def test_the_plan_is_printed_before_step_0_and_changes_no_bit(
+    tiny_corpus: Path,
+    tiny_teachers: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = ("optimizer.schedule_steps=4", "distillation.drop_teacher=0.5", "ema_decay=0.9")
+    run(words(tiny_corpus, tiny_teachers, tmp_path / "without", *settings, "max_steps=4"), monkeypatch)
+    assert "expected  " not in capsys.readouterr().out
+    for stop in (2, 4):  # of a new run, and of a resumed one
+        planned = (*settings, f"max_steps={stop}", "log.plan=true")
+        run(words(tiny_corpus, tiny_teachers, tmp_path / "with", *planned), monkeypatch)
+        printed = capsys.readouterr().out
+        plan, rest = printed.split("look at   ")[1], printed.index("finished")
+        assert [line.split()[0] for line in plan.splitlines()[1:7]] == [
+            "compute", "vit", "cnn", "student,", "expected", "memory",
+        ]  # fmt: skip
+        assert printed.index("memory    ") < rest
+    without, planned_state = (
+        torch.load(tmp_path / name / "checkpoints" / "step-00000004" / "trainer_state.pt", weights_only=True)
+        for name in ("without", "with")
+    )
+    for a, b in zip(*map(torch.utils._pytree.tree_leaves, (without, planned_state)), strict=True):
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+    mine, other = weights(tmp_path / "without"), weights(tmp_path / "with")
+    assert all(torch.equal(value, other[name]) for name, value in mine.items())
 
 
 def test_nan_stops_the_run_and_keeps_the_batch(

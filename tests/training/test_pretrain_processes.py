@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 SAME = (
     "student.size=nano", "student.image_size=32", "distillation.head_width=16", "distillation.calibration_frames=32",
     "data.held_out_frames=4", "max_steps=6", "log.every=1", "log.eval_every=3", "log.save_every=2",
+    "log.plan=false",
 )  # fmt: skip
 
 CONFIGS = Path(__file__).parents[2] / "training" / "accelerate"
@@ -52,7 +53,8 @@ def state(out: Path, step: int) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def two(tiny_corpus: Path, tiny_teachers: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("two") / "run"
-    finish(launch(tiny_corpus, tiny_teachers, out, 2, "batch_size=2"))
+    # With a plan, which the main process measures alone; the others, which have none, must end the same.
+    finish(launch(tiny_corpus, tiny_teachers, out, 2, "batch_size=2", "log.plan=true"))
     return out
 
 

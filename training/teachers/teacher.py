@@ -106,11 +106,14 @@ class Teacher(nn.Module):
         """Where the network is."""
         return next(self._hidden[0].parameters()).device
 
+    def tensors(self) -> list[Tensor]:
+        """Parameters and buffers of the network."""
+        return [*self._hidden[0].parameters(), *self._hidden[0].buffers()]
+
     @property
     def num_bytes(self) -> int:
         """Memory that the network's tensors take where they are."""
-        network = self._hidden[0]
-        return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+        return sum(tensor.nbytes for tensor in self.tensors())
 
     @contextmanager
     def lent_to(self, device: torch.device) -> Iterator[None]:

@@ -64,6 +64,7 @@ def tiny_run(videos_corpus: Path, tiny_teachers: dict[str, Path], tmp_path_facto
         f"max_steps={STEPS}",
         "log.eval_every=4",
         "log.save_every=2",
+        "log.plan=false",
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["pretrain", *words])
