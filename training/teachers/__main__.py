@@ -1,10 +1,12 @@
-"""`python -m training.teachers list` and `python -m training.teachers prepare NAME... --output DIR`."""
+"""`python -m training.teachers list`, `prepare NAME... --output DIR` and `fetch NAME[@REVISION]...`."""
 
 import argparse
 from pathlib import Path
 
 from training.errors import run_entry
+from training.teachers.cache.estimate import show_bytes
 from training.teachers.efficientnet_lite import PACKAGED, prepare
+from training.teachers.fetching import fetch_teacher
 from training.teachers.registry import TEACHERS
 
 
@@ -18,9 +20,18 @@ def main() -> None:
     )
     preparing.add_argument("names", nargs="+", metavar="NAME", help=", ".join(PACKAGED))
     preparing.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write NAME/ into")
+    fetching = commands.add_parser(
+        "fetch", help="bring teachers from the Hub into its cache, for machines without internet", allow_abbrev=False
+    )
+    fetching.add_argument("names", nargs="+", metavar="NAME[@REVISION]", help="names of `list`, or Hub ids")
     arguments = parser.parse_args()
     if arguments.command == "list":
         print(format_registry())
+        return
+    if arguments.command == "fetch":
+        for name in arguments.names:
+            got = fetch_teacher(name)
+            print(f"{name}: {got.repo} at {got.commit}, {show_bytes(got.num_bytes)}, licence: {got.licence}")
         return
     for name in arguments.names:
         folder, written = prepare(name, arguments.output)

@@ -137,7 +137,7 @@ def open_config(checkpoint: Checkpoint) -> tuple[Any, Checkpoint]:
 
     A two-tower configuration (SigLIP, CLIP) gives its vision part.
     """
-    with _explained(checkpoint, "configuration"):
+    with explained(checkpoint, "configuration"):
         if not checkpoint.is_folder:
             # From here on every file comes from one commit, even if the repository moves meanwhile.
             found = HfApi().resolve_revision(checkpoint.path, revision=checkpoint.revision)
@@ -154,7 +154,7 @@ def open_model(checkpoint: Checkpoint, config: Any) -> nn.Module:
             tensors in the file that the encoder does not know.
     """
     extra = {"add_pooling_layer": False} if config.model_type in _WITHOUT_POOLER else {}
-    with _explained(checkpoint, "weights"):
+    with explained(checkpoint, "weights"):
         model, report = AutoModel.from_pretrained(
             checkpoint.path,
             config=config,
@@ -182,13 +182,13 @@ def open_model(checkpoint: Checkpoint, config: Any) -> nn.Module:
 def open_preprocessing(checkpoint: Checkpoint, config: Any) -> Preprocessing:
     """What the teacher's own processor says; `UserError` when there is none or it does not state mean and std."""
     if config.model_type in VIDEO_MODELS:
-        with _explained(checkpoint, "video processor"):
+        with explained(checkpoint, "video processor"):
             processor = AutoVideoProcessor.from_pretrained(checkpoint.path, **checkpoint.arguments())
             written, _ = type(processor).get_video_processor_dict(checkpoint.path, revision=checkpoint.revision)
         return from_processor(checkpoint.name, processor, written)
     # timm's wrapped processor exists in one backend only; asking for that one avoids a warning.
     extra = {"backend": "pil"} if config.model_type == "timm_wrapper" else {}
-    with _explained(checkpoint, "image processor"):
+    with explained(checkpoint, "image processor"):
         processor = AutoImageProcessor.from_pretrained(checkpoint.path, **checkpoint.arguments(), **extra)
         written, _ = type(processor).get_image_processor_dict(checkpoint.path, revision=checkpoint.revision)
     return from_processor(checkpoint.name, processor, written)
@@ -206,7 +206,7 @@ def hash_weights(state: dict[str, Tensor]) -> str:
 
 
 @contextmanager
-def _explained(checkpoint: Checkpoint, what: str) -> Iterator[None]:
+def explained(checkpoint: Checkpoint, what: str) -> Iterator[None]:
     """Turn what transformers and the Hub raise for a teacher's files into one sentence."""
     try:
         yield
@@ -241,7 +241,8 @@ def _sentence(checkpoint: Checkpoint, what: str, error: Exception) -> str:
         if has(LocalEntryNotFoundError, OfflineModeIsEnabled, RevisionResolutionError):
             return (
                 f"{who}: {repo} is neither a folder nor in the local cache, and the Hub cannot be reached; run "
-                f"`hf download {repo}` where there is a network, or give a local folder with its files"
+                f"`python -m training.teachers fetch {checkpoint.name}` where there is a network and bring that cache "
+                "(HF_HOME) along, or give a local folder with its files"
             )
         if has(EntryNotFoundError):
             return f"{who}: {repo} lacks the file of its {what}"

@@ -201,7 +201,7 @@ def loopback_hub(
 
         def reply(self) -> None:
             requests.append(f"{self.command} {self.path}")
-            parts = self.path.strip("/").split("/")
+            parts = self.path.partition("?")[0].strip("/").split("/")
             in_api = parts[0] == "api"
             repo = "/".join(parts[2:4] if in_api else parts[:2])
             revision = parts[5] if in_api and len(parts) > 5 else parts[3] if not in_api and len(parts) > 3 else "main"
@@ -211,6 +211,12 @@ def loopback_hub(
                 return self.answer(401, {"X-Error-Code": "RepoNotFound"})
             if revision not in ("main", COMMIT):
                 return self.answer(404, {"X-Error-Code": "RevisionNotFound"})
+            if in_api and "tree" in parts:
+                files = [
+                    {"type": "file", "path": file.name, "oid": "0" * 40, "size": file.stat().st_size}
+                    for file in sorted(folder.iterdir())
+                ]
+                return self.answer(200, {}, json.dumps(files).encode())
             if in_api:
                 names = [{"rfilename": file.name} for file in sorted(folder.iterdir())]
                 return self.answer(200, {}, json.dumps({"id": repo, "sha": COMMIT, "siblings": names}).encode())

@@ -28,7 +28,7 @@ def test_a_folder_without_config(tmp_path: Path) -> None:
 
 def test_offline_and_not_cached() -> None:
     with pytest.raises(
-        UserError, match=r"neither a folder nor in the local cache, .*hf download facebook/dinov2-small"
+        UserError, match=r"neither a folder nor in the local cache, .*training\.teachers fetch dinov2-small` where"
     ):
         load_teacher("dinov2-small")
 

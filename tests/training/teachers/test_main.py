@@ -5,6 +5,7 @@ import pytest
 
 from training.errors import run_entry
 from training.teachers import TEACHERS, __main__
+from training.teachers.fetching import FetchedTeacher
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -38,12 +39,23 @@ def test_prepare_says_what_it_did(
     assert capsys.readouterr().out == f"a: written to {tmp_path / 'a'}\nb: already there: {tmp_path / 'b'}\n"
 
 
+def test_fetch_says_what_now_lies_in_the_cache(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(__main__, "fetch_teacher", lambda name: FetchedTeacher(f"org/{name}", "01ab", 1_230_000, "mit"))
+    assert run(monkeypatch, "fetch", "a", "b") == 0
+    assert (
+        capsys.readouterr().out == "a: org/a at 01ab, 1.23 MB, licence: mit\nb: org/b at 01ab, 1.23 MB, licence: mit\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("prepare", "efficientnet_lite7", "--output", "x"), "unknown packaged teacher 'efficientnet_lite7'"),
         (("prepare", "efficientnet_lite0", "--ouput", "x"), "--output"),
         (("prepare", "efficientnet_lite0", "--out", "x"), "--output"),
+        (("fetch", "dinov2-smal"), "unknown teacher 'dinov2-smal'. Did you mean 'dinov2-small'?"),
         (("lst",), "invalid choice: 'lst'"),
         ((), "required: command"),
     ],
