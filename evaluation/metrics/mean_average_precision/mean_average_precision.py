@@ -59,11 +59,13 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         (C,) float64.
 
     Raises:
-        ValueError: other shapes, no frame, or a score that is not finite.
+        ValueError: other shapes, no frame, a label that is not 0 or 1, or a score that is not finite.
     """
     labels, scores = np.asarray(labels), np.asarray(scores)
     if labels.ndim != 2 or labels.shape != scores.shape or len(labels) == 0:
         raise ValueError(f"labels {labels.shape} and scores {scores.shape} must both be (frames, classes), not empty")
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError("labels must be 0 or 1; means of raters need a threshold first")
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite")
     ones = np.ones((1, len(labels)))
@@ -96,13 +98,13 @@ class MeanAveragePrecision(evaluate.Metric):
             features=datasets.Features(
                 {
                     "predictions": datasets.Sequence(datasets.Value("float64")),
-                    "references": datasets.Sequence(datasets.Value("int64")),
+                    "references": datasets.Sequence(datasets.Value("float64")),  # as integers 2/3 would become 0
                 }
             ),
         )
 
     def _compute(
-        self, predictions: list[list[float]], references: list[list[int]], class_names: list[str] | None = None
+        self, predictions: list[list[float]], references: list[list[float]], class_names: list[str] | None = None
     ) -> dict[str, object]:
         labels = np.asarray(references)
         per_class = average_precision(labels, np.asarray(predictions))

@@ -245,7 +245,7 @@ class TripletAveragePrecision(evaluate.Metric):
             features=datasets.Features(
                 {
                     "predictions": datasets.Sequence(datasets.Value("float64")),
-                    "references": datasets.Sequence(datasets.Value("int64")),
+                    "references": datasets.Sequence(datasets.Value("float64")),  # as integers 2/3 would become 0
                     "cases": datasets.Value("string"),
                 }
             ),
@@ -254,7 +254,7 @@ class TripletAveragePrecision(evaluate.Metric):
     def _compute(
         self,
         predictions: list[list[float]],
-        references: list[list[int]],
+        references: list[list[float]],
         cases: list[str],
         triplets: Sequence[Sequence[int]] = CHOLECT50_TRIPLETS,
         ignored_classes: Sequence[int] = (),

@@ -37,6 +37,7 @@ def test_raters_and_points() -> None:
     assert binary_from_points(np.array([[0, 1, 2]])).tolist() == [[False, True, True]]
 
 
+@pytest.mark.filterwarnings("error")  # undefined by rule, not by a division that numpy warns of
 def test_hand_computed() -> None:
     labels = binary_from_raters(RATERS)
     # C1: hits at rank 1 and 3

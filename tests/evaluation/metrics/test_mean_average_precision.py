@@ -52,6 +52,7 @@ def test_no_weight_on_positives_is_undefined() -> None:
         (np.zeros((2, 3)), np.zeros((3, 2)), r"labels \(2, 3\) and scores \(3, 2\) must both be"),
         (np.zeros((0, 2)), np.zeros((0, 2)), "not empty"),
         (np.zeros((1, 1)), np.array([[np.nan]]), "scores must be finite"),
+        (np.array([[2 / 3]]), np.zeros((1, 1)), "labels must be 0 or 1; means of raters need a threshold"),
     ],
 )
 def test_bad_input(labels: np.ndarray, scores: np.ndarray, message: str) -> None:
@@ -78,6 +79,11 @@ def test_module_loads_by_path_and_computes_the_same_twice(monkeypatch: pytest.Mo
 def test_module_refuses_a_wrong_number_of_names() -> None:
     with pytest.raises(ValueError, match="1 class names for 2 classes"):
         MeanAveragePrecision().compute(predictions=[[0.1, 0.2]], references=[[1, 1]], class_names=["hook"])
+
+
+def test_module_refuses_means_of_raters_instead_of_cutting_them_to_zero() -> None:
+    with pytest.raises(ValueError, match="labels must be 0 or 1"):
+        MeanAveragePrecision().compute(predictions=[[0.1], [0.2]], references=[[2 / 3], [1]])
 
 
 def test_inputs_stay_untouched() -> None:

@@ -234,6 +234,7 @@ def test_a_bootstrap_by_case_can_be_made_from_the_values_by_case() -> None:
     [
         ({"predictions": SCORES[:, :2]}, r"labels \(5, 3\) and scores \(5, 2\) must both be"),
         ({"references": LABELS * 2}, "labels must be 0 or 1"),
+        ({"references": LABELS * 0.5}, "labels must be 0 or 1"),
         ({"predictions": np.where(SCORES == 0.9, np.inf, SCORES)}, "scores must be finite"),
         ({"triplets": CHOLECT50_TRIPLETS}, r"values have shape \(5, 3\), but there are 100 triplet classes"),
         ({"triplets": [[0, 0], [0, 1], [1, 0]]}, r"triplets have shape \(3, 2\)"),
