@@ -59,11 +59,16 @@ class StepCosts:
     on_cpu: bool  # then the loader's views and parked teachers lie in the same memory
     teachers: dict[str, TeacherCost]
     student_seconds_per_frame: float  # forward and backward, heads and losses included
-    backward: Line  # most bytes alive from the student's forward pass to the end of its backward pass
+    forward: Line  # most bytes alive in the student's forward pass: activations
+    backward: Line  # and until the end of its backward pass; of few frames more is gradients than activations
     weights_bytes: int  # student, heads and normalisers
     student_bytes: int  # the student alone
     gradient_bytes: int  # of student and heads; float32, so 4 for each parameter that is trained
     image_bytes: int  # of one frame's main view
+
+    def learning_bytes(self, frames: int) -> float:
+        """Most bytes alive in forward and backward pass: many frames have their peak between them, few at the end."""
+        return max(self.forward.at(frames), self.backward.at(frames))
 
     @property
     def target_bytes(self) -> int:
@@ -118,7 +123,8 @@ class StepMeter:
                 on_cpu=self._device.type == "cpu",
                 teachers={name: self._teacher_cost(name, batch, largest, half) for name in objective.teachers},
                 student_seconds_per_frame=self._seconds(partial(self._learn, batch, targets)) / frames,
-                backward=Line.through(partial(self._peak_of_learning, largest), half),
+                forward=Line.through(partial(self._peak_of_learning, largest, False), half),
+                backward=Line.through(partial(self._peak_of_learning, largest, True), half),
                 weights_bytes=_num_bytes(*objective.parameters(), *objective.buffers()),
                 student_bytes=_num_bytes(*objective.student.parameters()),
                 gradient_bytes=_num_bytes(*(each for each in objective.parameters() if each.requires_grad)),
@@ -160,9 +166,12 @@ class StepMeter:
 
     def _learn(self, batch: ViewBatch, targets: dict[str, TeacherOutput]) -> None:
         """Forward and backward, as the loop does it."""
+        self._loss(batch, targets).backward()
+
+    def _loss(self, batch: ViewBatch, targets: dict[str, TeacherOutput]) -> Tensor:
         with self._autocast():
             losses = self._objective(batch, targets, AgreementMeter())
-        torch.stack(list(losses.values())).sum().backward()
+        return torch.stack(list(losses.values())).sum()
 
     def _peak_of_asking(self, name: str, size: int, frames: int) -> int:
         """Most bytes alive while a teacher is asked about so many frames at once."""
@@ -171,14 +180,16 @@ class StepMeter:
             self._ask(self._one_portion, name, batch)
         return meter.peak
 
-    def _peak_of_learning(self, size: int, frames: int) -> int:
-        """Most bytes alive while the student learns from so many frames, without their images and targets."""
+    def _peak_of_learning(self, size: int, backward: bool, frames: int) -> int:
+        """Most bytes alive in the student's pass forward, or in that and backward, without images and targets."""
         batch = self._batch(size, frames)
         targets = {name: self._ask(self._ensemble, name, batch) for name in self._objective.teachers}
         self._objective.zero_grad()
         given = [part for output in targets.values() for part in _parts(output)]
         with AllocationMeter(self._device, [*self._known(batch), *given]) as meter:
-            self._learn(batch, targets)
+            loss = self._loss(batch, targets)
+            if backward:
+                loss.backward()
         return meter.peak
 
     def _known(self, batch: ViewBatch) -> list[Tensor]:

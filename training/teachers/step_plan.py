@@ -29,7 +29,7 @@ class StepMemory:
     weights: float  # student, heads, normalisers, moving average
     teachers: float  # weights of those that are on the device
     optimizer: float  # moments, and the buckets in which processes exchange gradients
-    images: float  # of this step and of the last
+    images: float  # of this step and of the last; on a CPU of the held-out frames too
     targets: float  # of this batch and of the held-out frames
     work: float  # activations and gradients, or what a teacher computes with
 
@@ -46,16 +46,18 @@ def step_memory(costs: StepCosts, config: PretrainConfig) -> StepMemory:
     away = (cached or config.distillation.park_teachers) and not costs.on_cpu
     asking = 0.0 if cached else _peak_of_asking(costs, frames, config.distillation.teacher_chunk)
     targets = costs.target_bytes * frames
-    learning = costs.backward.at(frames)
+    learning = costs.learning_bytes(frames)
     learns_last = learning + targets >= asking
     earlier = costs.gradient_bytes if config.accumulate > 1 else 0  # of the parts before
-    # A GPU gets one part after the other; on a CPU all of a step are there at once.
-    batches = 2 * (config.accumulate if costs.on_cpu else 1)
+    # A GPU gets one part after the other; on a CPU all of a step are there at once, and the held-out frames.
+    kept = 2 * (config.accumulate if costs.on_cpu else 1) * frames + (
+        config.data.held_out_frames if costs.on_cpu else 0
+    )
     return StepMemory(
         weights=costs.weights_bytes + (costs.student_bytes if config.ema_decay else 0),
         teachers=0 if away else sum(teacher.weights_bytes for teacher in costs.teachers.values()),
         optimizer=costs.gradient_bytes * (3 if config.num_processes > 1 else 2),
-        images=batches * costs.image_bytes * frames,
+        images=kept * costs.image_bytes,
         targets=costs.target_bytes * config.data.held_out_frames + (targets if learns_last else 0),
         work=earlier + (learning if learns_last else asking),
     )

@@ -77,7 +77,7 @@ def test_what_can_be_counted_by_hand(costs: StepCosts, objective: DistillationOb
 def test_the_line_foretells_larger_batches(costs: StepCosts, objective: DistillationObjective) -> None:
     meter = meter_of(objective)
     for frames in (16, 32):
-        assert costs.backward.at(frames) == pytest.approx(meter._peak_of_learning(SIZE, frames), rel=0.1)
+        assert costs.learning_bytes(frames) == pytest.approx(meter._peak_of_learning(SIZE, True, frames), rel=0.1)
         for name, teacher in costs.teachers.items():
             measured = meter._peak_of_asking(name, SIZE, frames)
             assert teacher.passing.at(frames) == pytest.approx(measured, rel=0.1)

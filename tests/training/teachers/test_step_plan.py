@@ -20,6 +20,7 @@ COSTS = StepCosts(
         "b": TeacherCost(1_000_000, 300, 0.001, target_bytes=2, passing=Line(20, 40)),
     },
     student_seconds_per_frame=0.004,
+    forward=Line(0, 1),
     backward=Line(1000, 60),
     weights_bytes=500,
     student_bytes=400,
@@ -56,6 +57,8 @@ def test_memory_where_a_teacher_needs_most() -> None:
     assert (memory.work, memory.targets) == (1010, 7 * 3)
     # In portions of 2: 10 + 2 x 100, beside what it said of the other 8 frames; then the student needs more.
     assert step_memory(hungry, config({"teacher_chunk": 2})).work == 600
+    # Many frames are limited by their activations.
+    assert step_memory(replace(hungry, forward=Line(0, 200)), config()).work == 2000
     # The second teacher comes after the first one's 50 bytes.
     slow = replace(COSTS.teachers["b"], passing=Line(0, 200))
     second = replace(hungry, backward=Line(0, 1), teachers={**COSTS.teachers, "b": slow})
@@ -80,7 +83,7 @@ def test_what_a_setting_changes(words: dict[str, Any], changed: dict[str, float]
 
 def test_on_a_cpu_parked_teachers_and_all_parts_lie_in_the_same_memory() -> None:
     memory = step_memory(replace(COSTS, on_cpu=True), config({"park_teachers": True}, accumulate=3))
-    assert (memory.teachers, memory.images) == (1000, 2 * 3 * 12 * 10)
+    assert (memory.teachers, memory.images) == (1000, 12 * (2 * 3 * 10 + 3))
 
 
 def test_a_cached_step_never_waits_for_a_teacher() -> None:
