@@ -165,6 +165,16 @@ def test_held_out_views_spread_over_clips() -> None:
     assert held_out_views(corpus, 100, 16).images.shape == (8, 3, 16, 16)
 
 
+def test_a_step_may_want_more_groups_than_a_corpus_has() -> None:
+    """Three groups, two processes with two groups each: steps go on into the next epochs, and no group is left out."""
+    views = TrainingViews(FakeCorpus([6], [1]), plain_config(), 16, 0)
+    assert views.groups.draws == 3
+    ranks = [list(training_batches(views, 0, 3, 2, rank, 2)) for rank in (0, 1)]
+    drawn = [number for step in range(3) for own in ranks for number in own[step].numbers.tolist()]
+    assert len(drawn) == 3 * 2 * 2 * 2
+    assert sorted(drawn) == list(range(4 * 6))  # four whole epochs; numbers of new views go on from epoch to epoch
+
+
 def test_missing_splits_are_one_sentence() -> None:
     with pytest.raises(UserError, match="the corpus has no clip in its train split"):
         TrainingViews(FakeCorpus([], [1]), plain_config(), 16, 0)
