@@ -14,7 +14,8 @@ from training.registry import Registry, unknown_name
 
 UNLABELED = -1  # in arrays of labels: nothing is said of this frame
 SPLITS = Path(__file__).resolve().parents[1] / "splits"  # one JSON file per dataset
-SIDES: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+Side = Literal["train", "val", "test"]
+SIDES: tuple[Side, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class LabeledVideo:
     """
 
     case_id: str
-    side: Literal["train", "val", "test"]
+    side: Side
     video: Path
     fps: float
     frames: np.ndarray
@@ -127,7 +128,12 @@ class Split:
     val: tuple[str, ...]
     test: tuple[str, ...]
 
-    def side_of(self, case_id: str) -> Literal["train", "val", "test"] | None:
+    @property
+    def cases(self) -> tuple[tuple[str, Side], ...]:
+        """Every case with its side, in the order of the file."""
+        return tuple((case, side) for side in SIDES for case in getattr(self, side))
+
+    def side_of(self, case_id: str) -> Side | None:
         """The side of a case; `None` if the split leaves it out."""
         return next((side for side in SIDES if case_id in getattr(self, side)), None)
 

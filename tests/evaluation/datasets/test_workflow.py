@@ -63,6 +63,7 @@ def test_shipped_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(workflow, "SPLITS", tmp_path)
     split = load_split("d")
     assert (split.name, split.side_of("2"), split.side_of("9")) == ("one", "val", None)
+    assert split.cases == (("1", "train"), ("2", "val"), ("3", "test"))
     with pytest.raises(UserError, match=r"unknown split of d 'two'.*one"):
         load_split("d", "two")
 
