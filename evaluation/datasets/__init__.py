@@ -1,6 +1,6 @@
 """Dataset readers: one file per dataset, its real folder layout -> typed frame records or labels along videos."""
 
-from evaluation.datasets import cholec80, endoscapes, synthetic
+from evaluation.datasets import cholec80, cholect50, endoscapes, synthetic
 from evaluation.datasets.dataset import DATASETS, Dataset, DatasetReader, FrameReference, Record, read_mask
 from evaluation.datasets.workflow import WORKFLOW_DATASETS
 
@@ -12,6 +12,7 @@ __all__ = [
     "FrameReference",
     "Record",
     "cholec80",
+    "cholect50",
     "endoscapes",
     "read_mask",
     "synthetic",
