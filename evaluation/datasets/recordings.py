@@ -1,7 +1,7 @@
 """Recordings of workflow datasets: the video or folder of frames of a case, and which native frames it holds."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,12 +34,12 @@ class Recording:
     images: Mapping[int, Path] = field(default_factory=dict)
 
 
-def by_case(noun: str, folder: Path, pattern: str, case_of: Callable[[str], str]) -> dict[str, Path]:
+def by_case(noun: str, folder: Path | Sequence[Path], pattern: str, case_of: Callable[[str], str]) -> dict[str, Path]:
     """Entries of a folder whose whole name matches a pattern, in any case of letters; none if there is no folder.
 
     Args:
         noun: name of the dataset, for messages.
-        folder: to look in.
+        folder: to look in, or several.
         pattern: regular expression; its first group holds what tells the case.
         case_of: from that group to the case.
 
@@ -47,7 +47,8 @@ def by_case(noun: str, folder: Path, pattern: str, case_of: Callable[[str], str]
         UserError: two entries of one case.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    folders = [folder] if isinstance(folder, Path) else folder
+    for path in (path for each in folders if each.is_dir() for path in sorted(each.iterdir())):
         match = re.fullmatch(pattern, path.name, re.IGNORECASE)
         if not match:
             continue
@@ -73,7 +74,7 @@ def open_recording(
     videos: Mapping[str, Path],
     folders: Mapping[str, Path],
     expected: Path,
-    native_fps: float | None,
+    native_fps: float,
     length: int,
 ) -> Recording:
     """The video of a case, or the folder of its frames where there is no video.
@@ -84,7 +85,7 @@ def open_recording(
         videos: video files by case.
         folders: folders of frames by case; see `open_images` for how their names are read.
         expected: where the video of this case would lie, for the message.
-        native_fps: frames per second that labels count; `None` takes what the video states.
+        native_fps: frames per second that labels count.
         length: native frames that are labeled, by which names of images are told apart.
 
     Raises:
@@ -96,8 +97,6 @@ def open_recording(
         raise UserError(
             f"{noun}: case {case!r} of the split has neither a video such as {str(expected)!r} nor a folder of frames"
         )
-    if native_fps is None:
-        raise ValueError(f"{noun}: frames per second of the images of {case!r} must be known")
     return Recording(folders[case], native_fps, images=open_images(noun, folders[case], length, native_fps))
 
 

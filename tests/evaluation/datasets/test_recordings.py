@@ -37,8 +37,6 @@ def test_videos_come_before_frames(tmp_path: Path) -> None:
     assert list(open_recording("d", "a", {}, folders, video, 25, 50).images) == [0, 25]
     with pytest.raises(UserError, match=r"case 'b' of the split has neither a video such as '.*a.mp4' nor a folder"):
         open_recording("d", "b", {"a": video}, folders, video, 25, 4)
-    with pytest.raises(ValueError, match="must be known"):
-        open_recording("d", "a", {}, folders, video, None, 4)
 
 
 @pytest.mark.parametrize(
