@@ -1,6 +1,6 @@
 """Dataset readers: one file per dataset, its real folder layout -> typed frame records or labels along videos."""
 
-from evaluation.datasets import cholec80, cholect50, endoscapes, synthetic
+from evaluation.datasets import autolaparo, cholec80, cholect50, endoscapes, m2cai16_tool, m2cai16_workflow, synthetic
 from evaluation.datasets.dataset import DATASETS, Dataset, DatasetReader, FrameReference, Record, read_mask
 from evaluation.datasets.workflow import WORKFLOW_DATASETS
 
@@ -11,9 +11,12 @@ __all__ = [
     "DatasetReader",
     "FrameReference",
     "Record",
+    "autolaparo",
     "cholec80",
     "cholect50",
     "endoscapes",
+    "m2cai16_tool",
+    "m2cai16_workflow",
     "read_mask",
     "synthetic",
 ]
