@@ -1,6 +1,16 @@
 """Dataset readers: one file per dataset, its real folder layout -> typed frame records or labels along videos."""
 
-from evaluation.datasets import autolaparo, cholec80, cholect50, endoscapes, m2cai16_tool, m2cai16_workflow, synthetic
+from evaluation.datasets import (
+    autolaparo,
+    cholec80,
+    cholect50,
+    endoscapes,
+    grasp,
+    m2cai16_tool,
+    m2cai16_workflow,
+    psi_ava,
+    synthetic,
+)
 from evaluation.datasets.dataset import DATASETS, Dataset, DatasetReader, FrameReference, Record, read_mask
 from evaluation.datasets.workflow import WORKFLOW_DATASETS
 
@@ -15,8 +25,10 @@ __all__ = [
     "cholec80",
     "cholect50",
     "endoscapes",
+    "grasp",
     "m2cai16_tool",
     "m2cai16_workflow",
+    "psi_ava",
     "read_mask",
     "synthetic",
 ]

@@ -21,15 +21,14 @@ def open_numbered(noun: str, folder: Path, file: Path, frames: np.ndarray, fps: 
         fps: frames per second that the names count.
 
     Raises:
-        UserError: no such folder, a name without number, two images of one number, or a labeled frame without image
-            (by row).
+        UserError: no such folder, a name without number, two images of one number, or a labeled frame without
+            image.
     """
     images = numbered_images(noun, folder)
     missing = np.flatnonzero(~np.isin(frames, np.fromiter(images, np.int64)))
     if len(missing) > SPARE_ROWS or (len(missing) and missing[0] != len(frames) - 1):
         raise UserError(
-            f"{noun}: row {missing[0] + 1} of {str(file)!r} is of frame {frames[missing[0]]}, "
-            f"which has no image in {str(folder)!r}"
+            f"{noun}: frame {frames[missing[0]]}, labeled in {str(file)!r}, has no image in {str(folder)!r}"
         )
     return Recording(folder, fps, images=images)
 

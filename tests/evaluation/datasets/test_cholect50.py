@@ -92,7 +92,7 @@ def test_the_last_frame_may_lack_its_image(root: Path) -> None:
     (root / "videos" / "VID01" / "000011.png").unlink()
     assert scan(root).videos[0].frames.tolist() == [0, 1, 2, 10]
     (root / "videos" / "VID01" / "000010.png").unlink()
-    with pytest.raises(UserError, match=r"row 4 of '.*VID01.json' is of frame 10, which has no image in '.*VID01'"):
+    with pytest.raises(UserError, match=r"frame 10, labeled in '.*VID01.json', has no image in '.*VID01'"):
         scan(root)
 
 
