@@ -8,6 +8,7 @@ from evaluation.datasets import (
     grasp,
     m2cai16_tool,
     m2cai16_workflow,
+    pitvis,
     psi_ava,
     synthetic,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "grasp",
     "m2cai16_tool",
     "m2cai16_workflow",
+    "pitvis",
     "psi_ava",
     "read_mask",
     "synthetic",
