@@ -127,6 +127,28 @@ def open_video(noun: str, path: Path, native_fps: float | None) -> Recording:
     return Recording(path, native_fps or stated, length)
 
 
+def images_by_number(noun: str, folder: Path) -> dict[int, Path]:
+    """Images of a folder by the digits that end their names, ascending.
+
+    Raises:
+        UserError: no images, a name without number, or two of one number.
+    """
+    images: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
+            continue
+        digits = re.search(r"\d+$", path.stem)
+        if not digits:
+            raise UserError(f"{noun}: image {str(path)!r} has no frame number at the end of its name")
+        number = int(digits[0])
+        if number in images:
+            raise UserError(f"{noun}: images {str(images[number])!r} and {str(path)!r} have the same frame number")
+        images[number] = path
+    if not images:
+        raise UserError(f"{noun}: folder {str(folder)!r} holds no images")
+    return dict(sorted(images.items()))
+
+
 def open_images(noun: str, folder: Path, length: int, native_fps: float) -> dict[int, Path]:
     """Images of a folder by native frame number, ascending; a name's last digits are its number.
 
@@ -142,22 +164,10 @@ def open_images(noun: str, folder: Path, length: int, native_fps: float) -> dict
         native_fps: frames per second that the labels count.
 
     Raises:
-        UserError: no images, a name without number, two of one number, or numbers that fit neither way.
+        UserError: what `images_by_number` refuses, or numbers that fit neither way.
     """
-    images: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-            continue
-        digits = re.search(r"\d+$", path.stem)
-        if not digits:
-            raise UserError(f"{noun}: image {str(path)!r} has no frame number at the end of its name")
-        number = int(digits[0])
-        if number in images:
-            raise UserError(f"{noun}: images {str(images[number])!r} and {str(path)!r} have the same frame number")
-        images[number] = path
-    if not images:
-        raise UserError(f"{noun}: folder {str(folder)!r} holds no images")
-    numbers = np.array(sorted(images))
+    images = images_by_number(noun, folder)
+    numbers = np.array(list(images))
     if numbers[0] in (0, 1) and (np.diff(numbers) == 1).all():
         for stride in (round(native_fps), max(1, round(length / len(numbers)))):
             if abs(len(numbers) - -(-length // stride)) <= 1:
