@@ -2,6 +2,7 @@
 
 from evaluation.datasets import (
     autolaparo,
+    cataract101,
     cholec80,
     cholect50,
     endoscapes,
@@ -24,6 +25,7 @@ __all__ = [
     "FrameReference",
     "Record",
     "autolaparo",
+    "cataract101",
     "cholec80",
     "cholect50",
     "endoscapes",
