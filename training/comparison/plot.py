@@ -45,7 +45,7 @@ def draw(scores: Scores, recipes: list[str], path: Path) -> None:
                 if len(score.values) > 1:
                     rings = [place] * len(score.values)
                     axes.plot(score.values, rings, color=color, marker="o", markersize=3, fillstyle="none", linewidth=0)
-            axes.set_title(f"{measure.task}\n{measure.probe} probe, {measure.metric} ({measure.variant})", fontsize=7)
+            axes.set_title(f"{measure.task}, {measure.probe} probe\n{measure.what}", fontsize=7)
             axes.set_yticks(range(len(models)), models)
             axes.set_ylim(len(models) - 0.5, -0.5)
             axes.xaxis.set_major_locator(MaxNLocator(4))

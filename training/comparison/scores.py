@@ -23,8 +23,13 @@ class Measure:
     metric: str
     variant: str
 
+    @property
+    def what(self) -> str:
+        """Metric and the first words of its variant: what tells it from the others of its task and probe."""
+        return f"{self.metric} ({self.variant.partition(',')[0]})"
+
     def __str__(self) -> str:
-        return f"{self.task}, {self.probe}: {self.metric} ({self.variant})"
+        return f"{self.task}, {self.probe}: {self.what}"
 
 
 @dataclass(frozen=True)

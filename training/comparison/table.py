@@ -28,7 +28,8 @@ def to_markdown(finished: Sequence[Finished], scores: Scores) -> str:
         + (f", its ends averaged over {seeds} seeds; ±: half of the range of the seeds. " if seeds > 1 else ". ")
         + "Two students whose intervals overlap have not been told apart."
     ]
-    return "\n".join([*lines, "", *notes, ""])
+    variants = dict.fromkeys(f"- {measure.metric}: {measure.variant}" for measure in scores)
+    return "\n".join([*lines, "", *notes, "", *variants, ""])
 
 
 def to_json(finished: Sequence[Finished], scores: Scores) -> dict[str, Any]:

@@ -82,7 +82,8 @@ def test_table_by_hand(two_seeds: list[Finished]) -> None:
         "| phase, knn: accuracy (balanced) | **0.600** ±0.100 [0.450, 0.700] | 0.400 ±0.000 [0.300, 0.500] "
         "| 0.200 [0.100, 0.300] | 0.250 |" in lines
     )
-    assert "averaged over 2 seeds" in lines[-1]
+    assert "averaged over 2 seeds" in lines[-3]
+    assert lines[-1] == "- accuracy: balanced"
 
 
 def test_json_holds_every_run_and_score(two_seeds: list[Finished]) -> None:
@@ -101,7 +102,7 @@ def test_plot_shows_every_model_and_measure(two_seeds: list[Finished], tmp_path:
     draw(read_scores(two_seeds), ["mae", "dino"], tmp_path / "plot")
     assert (tmp_path / "plot.png").stat().st_size > 5000
     first = (tmp_path / "plot.svg").read_text(encoding="utf-8")
-    assert all(f"<!-- {name} -->" in first for name in ("mae", "dino", "random init", "color histogram", "phase"))
+    assert all(f"<!-- {name} -->" in first for name in ("mae", "dino", "random init", "color histogram", "phase, knn probe"))
     draw(read_scores(two_seeds), ["mae", "dino"], tmp_path / "plot")
     assert (tmp_path / "plot.svg").read_text(encoding="utf-8") == first
 
