@@ -13,6 +13,7 @@ from evaluation.datasets import (
     multibypass140,
     pitvis,
     psi_ava,
+    sar_rarp50,
     synthetic,
 )
 from evaluation.datasets.dataset import DATASETS, Dataset, DatasetReader, FrameReference, Record, read_mask
@@ -38,5 +39,6 @@ __all__ = [
     "pitvis",
     "psi_ava",
     "read_mask",
+    "sar_rarp50",
     "synthetic",
 ]
