@@ -35,7 +35,7 @@ import numpy as np
 
 from evaluation.datasets.cholec80 import PHASES
 from evaluation.datasets.dataset import find_below, read_json
-from evaluation.datasets.numbered_images import either, open_numbered
+from evaluation.datasets.numbered_images import open_numbered
 from evaluation.datasets.recordings import by_case, label_file, labeled_video
 from evaluation.datasets.workflow import (
     UNLABELED,
@@ -80,18 +80,16 @@ def scan(root: Path, split: Split, fps: float) -> WorkflowDataset:
         UserError: a case without labels or images, or with two of them, labels that are not understood (by frame or
             line), or a labeled frame without image.
     """
-    folders = either(NAME, *(by_case(NAME, root / name, r"VID0*(\d+)", _case) for name in ("videos", "data")))
-    annotations = by_case(NAME, root / "labels", r"VID0*(\d+)\.json", _case)
+    folders = by_case(NAME, [root / "videos", root / "data"], r"VID0*(\d+)", _case)
+    files = by_case(NAME, [root / "labels", root / COMPONENTS[0].name], r"VID0*(\d+)\.(?:json|txt)", _case)
     texts = {track.name: by_case(NAME, root / track.name, r"VID0*(\d+)\.txt", _case) for track in COMPONENTS}
-    either(NAME, annotations, texts["triplet"])
 
     def read(case: str, side: Side) -> LabeledVideo:
-        if case in texts["triplet"]:
-            file = texts["triplet"][case]
-            native_fps, frames, labels = TEXT_FPS, *_read_texts(root, case, texts)
-        else:
-            file = label_file(NAME, case, annotations, root / "labels" / f"{case}.json")
+        file = label_file(NAME, case, files, root / "labels" / f"{case}.json")
+        if file.suffix.lower() == ".json":
             native_fps, frames, labels = _read_annotations(file)
+        else:
+            native_fps, frames, labels = TEXT_FPS, *_read_texts(root, case, texts)
         folder = folders.get(case, root / "videos" / case)
         recording = open_numbered(NAME, folder, file, frames, native_fps)
         return labeled_video(NAME, case, side, recording, file, frames, labels, fps)

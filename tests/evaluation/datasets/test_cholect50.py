@@ -216,7 +216,7 @@ def test_labels_in_both_forms(root: Path) -> None:
 
 def test_an_image_without_number(root: Path) -> None:
     write_images(root / "videos" / "VID01", ["cover.png"])
-    with pytest.raises(UserError, match=r"cover.png' is not named by the number of its frame"):
+    with pytest.raises(UserError, match=r"cover.png' has no frame number at the end of its name"):
         scan(root)
 
 
