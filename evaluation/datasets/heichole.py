@@ -22,6 +22,7 @@ Source: Wagner et al., HeiChole (Medical Image Analysis 2023), understood as CC 
 of the release and public loaders. Neither was checked against the release.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -153,22 +154,37 @@ def _read_table(file: Path, kind: str, top: int) -> np.ndarray:
         lines = lines[1:]
     if not lines:
         raise UserError(f"{NAME}: {str(file)!r} has no rows")
-    rows: list[list[int]] = []
+    try:
+        table = np.loadtxt(lines, dtype=np.int64, delimiter=",", comments=None, ndmin=2)
+    except ValueError as error:
+        raise _wrong_row(file, kind, lines) from error
+    if table.shape[1] != _COLUMNS[kind]:
+        raise _wrong_row(file, kind, lines)
+    if table[0, 0] < 0:
+        raise UserError(f"{NAME}: row 1 of {str(file)!r} is of frame {table[0, 0]}; frames count from 0")
+    wrong = np.argwhere((table[:, 1:] < 0) | (table[:, 1:] > top))
+    if len(wrong):
+        number, column = wrong[0] + 1
+        raise UserError(
+            f"{NAME}: row {number} of {str(file)!r} holds {table[number - 1, column]}; known are 0 to {top}"
+        )
+    back = np.flatnonzero(np.diff(table[:, 0]) <= 0)
+    if len(back):
+        before, after = table[back[0] : back[0] + 2, 0]
+        raise UserError(f"{NAME}: row {back[0] + 2} of {str(file)!r} is of frame {after}, after frame {before}")
+    return table
+
+
+def _wrong_row(file: Path, kind: str, lines: list[str]) -> UserError:
+    """The first row that is not as many whole numbers as there are columns."""
     for number, line in enumerate(lines, start=1):
-        cells = [cell.strip() for cell in line.split(",")]
-        where = f"row {number} of {str(file)!r}"
+        cells = line.split(",")
         if len(cells) != _COLUMNS[kind]:
-            raise UserError(f"{NAME}: {where} has {len(cells)} cells, not {_COLUMNS[kind]}")
-        wrong = next((cell for cell in cells if not cell.isdecimal()), None)
-        if wrong is not None:
-            raise UserError(f"{NAME}: {where} holds {wrong!r}, not a whole number")
-        values = [int(cell) for cell in cells]
-        if max(values[1:]) > top:
-            raise UserError(f"{NAME}: {where} holds {max(values[1:])}; known are 0 to {top}")
-        if rows and values[0] <= rows[-1][0]:
-            raise UserError(f"{NAME}: {where} is of frame {values[0]}, after frame {rows[-1][0]}")
-        rows.append(values)
-    return np.array(rows, dtype=np.int64)
+            return UserError(f"{NAME}: row {number} of {str(file)!r} has {len(cells)} cells, not {_COLUMNS[kind]}")
+        for cell in cells:
+            if not re.fullmatch(r"-?\d{1,18}", cell.strip()):
+                return UserError(f"{NAME}: row {number} of {str(file)!r} holds {cell!r}, not a whole number")
+    raise AssertionError(f"{str(file)!r} was refused, but no row of it is wrong")
 
 
 WORKFLOW_DATASETS.register(NAME)(

@@ -63,14 +63,16 @@ def read_frames(noun: str, file: Path, rows: Sequence[Mapping[str, str]]) -> np.
     """The column `Frame` as int64 (N,); `UserError` by row where it is no whole number or does not ascend."""
     if not rows:
         raise UserError(f"{noun}: {str(file)!r} has no rows")
-    frames: list[int] = []
-    for number, row in enumerate(rows, start=1):
-        if not row["Frame"].isdecimal():
-            raise UserError(f"{noun}: row {number} of {str(file)!r} has Frame {row['Frame']!r}, not a whole number")
-        frames.append(int(row["Frame"]))
-        if len(frames) > 1 and frames[-1] <= frames[-2]:
-            raise UserError(f"{noun}: row {number} of {str(file)!r} is of frame {frames[-1]}, after frame {frames[-2]}")
-    return np.array(frames, dtype=np.int64)
+    texts = [row["Frame"] for row in rows]
+    for number, text in enumerate(texts, start=1):
+        if not text.isdecimal():
+            raise UserError(f"{noun}: row {number} of {str(file)!r} has Frame {text!r}, not a whole number")
+    frames = np.array(texts, dtype=np.int64)
+    back = np.flatnonzero(np.diff(frames) <= 0)
+    if len(back):
+        before, after = frames[back[0] : back[0] + 2]
+        raise UserError(f"{noun}: row {back[0] + 2} of {str(file)!r} is of frame {after}, after frame {before}")
+    return frames
 
 
 def lay_on(noun: str, file: Path, frames: np.ndarray, labeled: np.ndarray, labels: np.ndarray) -> np.ndarray:

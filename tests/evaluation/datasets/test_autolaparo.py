@@ -1,6 +1,9 @@
+import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from evaluation.datasets import autolaparo
@@ -8,6 +11,7 @@ from evaluation.datasets.workflow import WORKFLOW_DATASETS, WorkflowDataset, loa
 from tests.evaluation.datasets.layouts import edit_line, split, write_images, write_mp4, write_table
 from training.errors import UserError
 
+REALDATA = os.environ.get("ZEN_REALDATA", "")
 TASK = "Task 1 Surgical workflow recognition"
 
 
@@ -117,3 +121,30 @@ def test_what_is_wrong_is_named(root: Path) -> None:
     write_table(root / TASK / "labels" / "label_1.txt", ["Frame", "Phase"], [(1, 1)])
     with pytest.raises(UserError, match=r"'.*label_01.txt' and '.*label_1.txt' are both of case '01'"):
         scan(root)
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif(not REALDATA, reason="AutoLaparo: ZEN_REALDATA is not set")
+def test_genuine_labels(tmp_path: Path) -> None:
+    """Labels of videos 1-3 as another project republished them: a row `02_1.png,2` is frame 1 of phase 2."""
+    source = Path(REALDATA) / "annotations" / "peskavlp-phase-csv" / "autolaparo"
+    for number in (1, 2, 3):
+        with (source / f"{number:02d}.csv").open(newline="") as stream:
+            rows = [(row["path"].split("_")[1].removesuffix(".png"), row["label"]) for row in csv.DictReader(stream)]
+        write_table(tmp_path / "task1" / "labels" / f"label_{number:02d}.txt", ["Frame", "Phase"], rows)
+        folder = tmp_path / "task1" / "frames" / f"{number:02d}"
+        folder.mkdir(parents=True)
+        for frame, _ in rows:
+            (folder / f"{int(frame):04d}.jpg").touch()
+    videos = autolaparo.scan(tmp_path, split(["01", "02"], ["03"]), 1).videos
+    # Counted by hand from the runs of equal labels; video 2 has no phase 1, which must not shift it.
+    assert [np.bincount(video.labels["phase"], minlength=7).tolist() for video in videos] == [
+        [0, 380 + 340, 360 + 1140, 1258, 0, 2306, 244 + 358],
+        [0, 980, 820, 420, 60, 1041, 297],
+        [20, 398 + 322, 84 + 316, 280, 40, 738, 800],
+    ]
+    assert [(video.seconds[-1], video.files[-1].name) for video in videos] == [
+        (6385, "6386.jpg"),
+        (3617, "3618.jpg"),
+        (2997, "2998.jpg"),
+    ]

@@ -117,6 +117,8 @@ def test_folds_cover_each_video_once() -> None:
     [
         ("Phase", "2,7", r"row 3 of '.*Phase.csv' holds 7; known are 0 to 6"),
         ("Phase", "2,x", r"row 3 of '.*Phase.csv' holds 'x', not a whole number"),
+        ("Phase", "2,99999999999999999999", r"row 3 of '.*Phase.csv' holds '9+', not a whole number"),
+        ("Phase", "2,-1", r"row 3 of '.*Phase.csv' holds -1; known are 0 to 6"),
         ("Phase", "0,1", r"row 3 of '.*Phase.csv' is of frame 0, after frame 1"),
         ("Action", "2,0,0,0", r"row 3 of '.*Action.csv' has 4 cells, not 5"),
         ("Action", "2,0,0,0,2", r"row 3 of '.*Action.csv' holds 2; known are 0 to 1"),
@@ -129,6 +131,9 @@ def test_broken_rows(kind: str, text: str, message: str, root: Path) -> None:
 
 
 def test_broken_files(root: Path) -> None:
+    edit_line(table(root, "Action"), 1, "-1,0,0,0,1")
+    with pytest.raises(UserError, match=r"row 1 of '.*Action.csv' is of frame -1; frames count from 0"):
+        scan(root)
     write_table(table(root, "Action"), [], [[frame, 0, 0, 0, 1] for frame in range(FRAMES + 2)], ",")
     with pytest.raises(UserError, match=r"row 111 of '.*Action.csv' is of frame 110, which the phases .* 0 to 109"):
         scan(root)
