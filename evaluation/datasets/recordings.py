@@ -155,7 +155,8 @@ def open_images(noun: str, folder: Path, length: int, native_fps: float) -> dict
     Extracted frames have no standard name, so their numbers are told apart by how many frames are labeled. Numbers
     without gaps from 0 or 1 count the images themselves, which are one a second where that gives their count, and
     spread evenly otherwise (image k of 25 fps taken at 1 fps is native frame 25 k); other numbers are native frame
-    numbers and must reach to about the last labeled one.
+    numbers and must reach to about the last labeled one. Images that ffmpeg's fps filter made show a time up to half an
+    interval later than this says: it takes the last frame before the middle of the interval.
 
     Args:
         noun: name of the dataset, for messages.
