@@ -94,13 +94,15 @@ def _by_case(
     if not isinstance(annotations, list):
         raise UserError(f"{noun}: {str(file)!r} has no list 'annotations'")
     for row, annotation in enumerate(annotations, start=1):
-        if not isinstance(annotation, dict) or annotation.get("image_id") not in images:
+        image = annotation.get("image_id") if isinstance(annotation, dict) else None
+        if not isinstance(image, int) or image not in images:
             raise UserError(f"{noun}: annotation {row} of {str(file)!r} has no 'image_id' of an image of the file")
-        case, frame = images[annotation["image_id"]]
+        case, frame = images[image]
         labels = found.setdefault(case, {}).setdefault(frame, {})
         for name, field in fields.items():
             value = annotation.get(field)
-            index = UNLABELED if value == UNLABELED else by_id[name].get(value)  # type: ignore[arg-type]
+            known = {UNLABELED: UNLABELED, **by_id[name]}
+            index = known.get(value) if isinstance(value, int) else None
             if index is None:
                 raise UserError(
                     f"{noun}: annotation {row} of {str(file)!r} has {field} {value!r}; "
@@ -121,9 +123,10 @@ def _images(noun: str, file: Path, content: Mapping[str, Any]) -> dict[int, tupl
     for row, image in enumerate(listed if isinstance(listed, list) else [None], start=1):
         name = image.get("file_name") if isinstance(image, dict) else None
         match = _IMAGE.fullmatch(name) if isinstance(name, str) else None
-        if match is None or "id" not in image:
+        if match is None or not isinstance(image.get("id"), int):
             raise UserError(
-                f"{noun}: image {row} of {str(file)!r} lacks an 'id' or a 'file_name' of the form CASE001/00001.jpg"
+                f"{noun}: image {row} of {str(file)!r} lacks a numeric 'id' "
+                "or a 'file_name' of the form CASE001/00001.jpg"
             )
         images[image["id"]] = (match[1], int(match[2]))
     return images

@@ -6,10 +6,11 @@ The folder::
         train1/video_01/video_left.avi             60 fps; video_1 is understood too
         train1/video_01/action_discrete.txt        FRAME,GESTURE for every 6th frame, from 0, no header
         train1/video_01/rgb/000000000.png          instead of the video: its frames, named by native number
-        train2/  test/  ...                        the same; the folders may have any name
+        train2/  test/  ...                        the same; every folder whose name begins with train or test is read
 
 Quirks: some cases come as parts, `video_11_1` and `video_11_2`, which are videos of one case. Segmentation masks and
-`action_continues.txt`, the same gestures as intervals, are not read.
+`action_continues.txt`, the same gestures as intervals, are not read. The toolkit of the challenge writes predictions in
+the same layout beside the data, so that folders of other names are left alone.
 
 Sides: `official` (default), cases 1 to 40 for training and 41 to 50 for testing, as in the challenge; hyper-parameters
 have no side of their own. Which folder a case lies in is not looked at.
@@ -52,12 +53,13 @@ GESTURES = (
 TRACKS = (Track("gesture", GESTURES),)
 
 _LABELS, _VIDEO, _IMAGES = "action_discrete.txt", "video_left.avi", "rgb"
+_SETS = ("train", "test")  # that names of the folders begin with
 _FOLDER = re.compile(r"video_0*(\d+)((?:_\d+)?)", re.IGNORECASE)
 
 
 def find(root: Path) -> Path | None:
     """The SAR-RARP50 folder at `root` or up to two levels below; `None` if there is none."""
-    return find_below(root, "SAR-RARP50", lambda folder: any(folder.glob(f"*/video_*/{_LABELS}")))
+    return find_below(root, "SAR-RARP50", lambda folder: any(folder.glob(f"train*/video_*/{_LABELS}")))
 
 
 def scan(root: Path, split: Split, fps: float) -> WorkflowDataset:
@@ -81,7 +83,7 @@ def _parts(root: Path) -> dict[str, dict[str, Path]]:
     parts: dict[str, dict[str, Path]] = {}
     for folder in sorted(root.glob("*/video_*")):
         match = _FOLDER.fullmatch(folder.name)
-        if not match or not folder.is_dir():
+        if not match or not folder.is_dir() or not folder.parent.name.lower().startswith(_SETS):
             continue
         own = parts.setdefault(f"video_{int(match[1]):02d}", {})
         if match[2] in own:

@@ -50,6 +50,10 @@ def two_phases(labeled: dict[str, Any]) -> None:
     labeled["annotations"].append({"image_id": 100, "phases": 1, "steps": 0})
 
 
+def list_of_phases(labeled: dict[str, Any]) -> None:
+    labeled["annotations"].append({"image_id": 100, "phases": [1], "steps": 1})
+
+
 def no_phase(labeled: dict[str, Any]) -> None:
     labeled["annotations"].append({"image_id": 100, "steps": 1})
 
@@ -75,9 +79,10 @@ def no_annotations(labeled: dict[str, Any]) -> None:
     [
         (unknown_phase, "annotation 5 of '.*a.json' has phases 7; known are 0, 1, 2"),
         (two_phases, "annotation 5 of '.*a.json' has phases 1, another annotation of CASE001, frame 36, does not"),
+        (list_of_phases, r"annotation 5 of '.*a.json' has phases \[1\]; known are 0, 1, 2"),
         (no_phase, "annotation 5 of '.*a.json' has phases None; known are"),
         (no_image, "annotation 5 of '.*a.json' has no 'image_id' of an image of the file"),
-        (other_name, "image 3 of '.*a.json' lacks an 'id' or a 'file_name' of the form CASE001/00001.jpg"),
+        (other_name, "image 3 of '.*a.json' lacks a numeric 'id' or a 'file_name' of the form CASE001/00001.jpg"),
         (no_categories, "a.json' has no list 'steps_categories' of objects with 'id' and 'name'"),
         (no_annotations, "a.json' has no list 'annotations'"),
     ],

@@ -46,6 +46,12 @@ def test_the_parts_of_a_case_are_videos_of_it(root: Path) -> None:
     ]
 
 
+def test_predictions_beside_the_data_are_left_alone(root: Path) -> None:
+    (root / "test" / "video_41").rename(root / "test" / "video_041")
+    write_table(root / "predictions" / "video_41" / "action_discrete.txt", [], [(0, 3)], ",")
+    assert [video.video.parent.name for video in scan(root).videos][-1] == "video_041"
+
+
 def test_a_lower_rate(root: Path) -> None:
     assert scan(root, fps=5).videos[0].frames.tolist() == list(range(0, 90, 12))
 
