@@ -161,19 +161,16 @@ def load_split(dataset: str, name: str | None = None) -> Split:
 def at_rate(frames: np.ndarray, native_fps: float, fps: float) -> np.ndarray:
     """Which labeled frames to take for `fps` frames per second: indices into `frames`.
 
-    The frame at each tick k / fps is the last labeled one that is not later, each taken once. Taking every n-th row
-    instead drifts where n is not whole (30 fps sampled at 4).
+    The first labeled frame of each interval [k / fps, (k + 1) / fps). Taking every n-th row instead drifts where n is
+    not whole (30 fps sampled at 4).
 
     Args:
         frames: int64 (N,), native frame numbers, ascending.
         native_fps: frames per second that they count.
         fps: wanted; at least the rate of the labels takes all of them.
     """
-    if not len(frames):
-        return np.zeros(0, dtype=np.int64)
-    ticks = np.arange(np.floor(frames[-1] / native_fps * fps + 1e-6) + 1) / fps * native_fps
-    index = np.searchsorted(frames, np.floor(ticks + 1e-6), side="right") - 1
-    return np.unique(index[index >= 0])
+    intervals = np.floor(frames / native_fps * fps + 1e-6)
+    return np.unique(intervals, return_index=True)[1]
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ def test_a_phase_holds_until_the_next_and_the_last_to_the_end(root: Path) -> Non
 
 def test_one_frame_a_second(root: Path) -> None:
     first = scan(root, fps=1).videos[0]
-    assert (first.frames.tolist(), first.labels["phase"].tolist()) == ([25, 50, 75], [0, 1, 9])
-    assert first.seconds.tolist() == [1, 2, 3]
+    assert (first.frames.tolist(), first.labels["phase"].tolist()) == ([10, 25, 50, 75], [0, 0, 1, 9])
+    assert first.seconds.tolist() == [0.4, 1, 2, 3]
 
 
 def test_the_video_may_be_shorter_than_its_table_says(root: Path) -> None:

@@ -47,7 +47,7 @@ def test_frames_count_from_1_and_the_last_one_is_included(root: Path) -> None:
 
 def test_a_lower_rate(root: Path) -> None:
     video = scan(root, fps=3).videos[0]
-    assert (video.frames.tolist(), video.labels["gesture"].tolist()) == ([10, 20, 29, 40], [0, 4, 4, 14])
+    assert (video.frames.tolist(), video.labels["gesture"].tolist()) == ([3, 10, 20, 40], [0, 0, 4, 14])
 
 
 def test_found_and_registered(root: Path) -> None:

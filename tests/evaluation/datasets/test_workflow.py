@@ -50,10 +50,11 @@ def test_what_does_not_fit_names_the_video(change: dict[str, object], message: s
 
 def test_frames_at_a_rate_follow_the_clock() -> None:
     native = np.arange(30)
-    assert native[at_rate(native, 30, 4)].tolist() == [0, 7, 15, 22]  # 0, 7.5, 15 and 22.5, rounded down
+    assert native[at_rate(native, 30, 4)].tolist() == [0, 8, 15, 23]  # from 0, 7.5, 15 and 22.5 on
     assert at_rate(native, 30, 30).tolist() == at_rate(native, 30, 60).tolist() == list(range(30))
     assert at_rate(np.array([0, 25, 50, 75]), 25, 1).tolist() == [0, 1, 2, 3]
     assert at_rate(np.array([10, 20]), 10, 1).tolist() == [0, 1]
+    assert at_rate(np.arange(23, 249, 45), 45, 1).tolist() == list(range(6))  # labels between the ticks
     assert at_rate(np.array([], np.int64), 10, 1).tolist() == []
 
 
