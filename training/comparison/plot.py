@@ -33,7 +33,7 @@ def draw(scores: Scores, recipes: list[str], path: Path) -> None:
         size = (_PANEL * columns + 1.2, rows * (_HEAD + _ROW * len(models)))
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
-        for axes, (measure, row) in zip(grid, scores.items(), strict=False):
+        for axes, (measure, row) in zip(grid[: len(scores)], scores.items(), strict=True):
             for place, name in enumerate(models):
                 if name not in row:
                     continue
