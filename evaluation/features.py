@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from tqdm import tqdm
 
 from evaluation.backbones import Backbone, Features
 from evaluation.frames import AnyFrame, decode, sort_key
 from training.errors import UserError
 
+COARSE_GRID = 4  # cells a side that probes which look at places see: 16 tokens a frame can be stored for every frame
 BATCH_SIZE = 16  # frames per forward pass: enough to keep a CPU busy, small beside any model's weights
 
 
@@ -25,6 +28,7 @@ class BackboneFeatures:
 
     summary: np.ndarray  # (N, Ds) float32
     mean_dense: np.ndarray  # (N, Dd) float32, the mean over all cells
+    coarse: np.ndarray  # (N, Dd, h, w) float16, h and w up to COARSE_GRID
     dense: np.ndarray  # (M, Dd, h, w) float16
     center: np.ndarray  # (Dd, 1, 1) float32
     scale: np.ndarray  # (Dd, 1, 1) float32
@@ -56,6 +60,10 @@ class FeatureStore:
         features = self.backbones[backbone]
         stored = features.dense[[self.dense_rows[frame] for frame in frames]]
         return stored.astype(np.float32) * features.scale + features.center
+
+    def coarse(self, backbone: str, frames: Sequence[AnyFrame]) -> np.ndarray:
+        """Dense tokens averaged over at most `COARSE_GRID` cells, float32 (frames, Dd, h, w)."""
+        return self.backbones[backbone].coarse[self._rows(frames)].astype(np.float32)
 
     def grid(self, backbone: str) -> tuple[int, int]:
         """Height and width of the backbone's dense grid."""
@@ -126,6 +134,7 @@ def _allocate(first: Features, frames: int, dense_frames: int) -> BackboneFeatur
     return BackboneFeatures(
         summary=np.empty((frames, first.summary.shape[1]), dtype=np.float32),
         mean_dense=np.empty((frames, width), dtype=np.float32),
+        coarse=np.empty((frames, width, min(height, COARSE_GRID), min(breadth, COARSE_GRID)), dtype=np.float16),
         dense=np.empty((dense_frames, width, height, breadth), dtype=np.float16),
         center=first.dense.mean(axis=(0, 2, 3)).reshape(width, 1, 1),
         scale=np.where(spread > 0, spread, 1.0).astype(np.float32),
@@ -136,9 +145,18 @@ def _put(target: BackboneFeatures, features: Features, row: int, dense_row: int,
     count = len(wanted)
     target.summary[row : row + count] = features.summary
     target.mean_dense[row : row + count] = features.dense.mean(axis=(2, 3))
+    target.coarse[row : row + count] = _coarse(features.dense)
     scaled = (features.dense[wanted] - target.center) / target.scale
     limit = np.finfo(np.float16).max
     target.dense[dense_row : dense_row + int(wanted.sum())] = np.clip(scaled, -limit, limit)
+
+
+def _coarse(dense: np.ndarray) -> np.ndarray:
+    """(B, Dd, h, w) averaged over a grid of at most COARSE_GRID cells a side."""
+    size = [min(side, COARSE_GRID) for side in dense.shape[2:]]
+    pooled = F.adaptive_avg_pool2d(torch.from_numpy(dense), size).numpy()
+    limit = np.finfo(np.float16).max
+    return np.clip(pooled, -limit, limit)
 
 
 def _check_finite(name: str, features: Features) -> None:
@@ -148,7 +166,7 @@ def _check_finite(name: str, features: Features) -> None:
 
 def _check_memory(store: FeatureStore, count: int, limit: float) -> None:
     """Refuse before the work is done: what is allocated so far, scaled to the backbones still to come."""
-    used = [b.summary.nbytes + b.mean_dense.nbytes + b.dense.nbytes for b in store.backbones.values()]
+    used = [b.summary.nbytes + b.mean_dense.nbytes + b.coarse.nbytes + b.dense.nbytes for b in store.backbones.values()]
     estimate = sum(used) / 1e9
     if estimate > limit:
         raise UserError(

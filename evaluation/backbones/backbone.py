@@ -4,10 +4,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 Role = Literal["student", "random_init", "teacher", "histogram", "majority"]
 
@@ -33,6 +34,30 @@ class Features:
     dense: np.ndarray
 
 
+class Tokens(NamedTuple):
+    """What a network gives for B frames: summary float (B, Ds), Ds may be 0, and dense float (B, Dd, h, w)."""
+
+    summary: Tensor
+    dense: Tensor
+
+
+class FrameNetwork(nn.Module):
+    """A network behind its own preprocessing: frames float (B, 3, H, W) in [0, 1], RGB -> `Tokens`.
+
+    Resizing to a fixed input size, channel order, mean and std belong to `forward`, so that a frozen, a fine-tuned and
+    a randomly initialised backbone see the same. Parameters are trainable; who wants them frozen says so.
+    """
+
+    widths: tuple[int, int]  # Ds and Dd
+
+    def check_size(self, image_size: int) -> None:
+        """Raise `UserError` if square frames of `image_size` pixels cannot be used; any size serves by default."""
+
+    def forward(self, pixels: Tensor) -> Tokens:
+        """Tokens of frames."""
+        raise NotImplementedError
+
+
 class Backbone(Protocol):
     """Any source of features. The runner knows nothing else about it."""
 
@@ -47,6 +72,29 @@ class Backbone(Protocol):
 
     def extract(self, images: np.ndarray) -> Features:
         """Features of images, uint8 (B, H, W, 3) RGB."""
+
+
+class NetworkBackbone:
+    """A frame network as a backbone; what is fine-tuned are copies of `network`."""
+
+    def __init__(self, name: str, role: Role, network: FrameNetwork, identity: Identity, device: torch.device) -> None:
+        self.name = name
+        self.role = role
+        self.identity = identity
+        self.network = network.eval().to(device)
+        self.device = device
+        self.summary_width, self.dense_width = network.widths
+
+    def check_size(self, image_size: int) -> None:
+        """Raise `UserError` if square frames of `image_size` pixels cannot be used."""
+        self.network.check_size(image_size)
+
+    @torch.inference_mode()
+    def extract(self, images: np.ndarray) -> Features:
+        """Features of images, uint8 (B, H, W, 3) RGB."""
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().to(self.device) / 255  # (B, 3, H, W) in [0, 1]
+        tokens = self.network(pixels)
+        return Features(tokens.summary.float().cpu().numpy(), tokens.dense.float().cpu().numpy())
 
 
 def sha256_of_json(value: Any) -> str:

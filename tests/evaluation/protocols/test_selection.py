@@ -23,9 +23,9 @@ def test_without_folds_or_scores_the_middle_is_taken_and_said() -> None:
         "a single training case",
     )
     undefined = choose(CANDIDATES, np.full(3, np.nan), "mAP")
-    assert undefined.criterion == "mAP undefined on the training folds"
+    assert undefined.criterion == "mAP undefined on train folds by case"
 
 
 def test_a_choice_on_test_cases_cannot_be_expressed() -> None:
-    with pytest.raises(ValueError, match="possible are train folds by case, fixed before the run"):
+    with pytest.raises(ValueError, match="possible are validation cases, train folds by case, fixed before the run"):
         Chosen({"k": 1}, "test cases", "mAP")  # type: ignore[arg-type]
