@@ -153,7 +153,7 @@ def _put(target: BackboneFeatures, features: Features, row: int, dense_row: int,
 
 def _coarse(dense: np.ndarray) -> np.ndarray:
     """(B, Dd, h, w) averaged over a grid of at most COARSE_GRID cells a side."""
-    size = [min(side, COARSE_GRID) for side in dense.shape[2:]]
+    size = (min(dense.shape[2], COARSE_GRID), min(dense.shape[3], COARSE_GRID))
     pooled = F.adaptive_avg_pool2d(torch.from_numpy(dense), size).numpy()
     limit = np.finfo(np.float16).max
     return np.clip(pooled, -limit, limit)

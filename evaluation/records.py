@@ -13,7 +13,7 @@ from evaluation.backbones import Identity, Role
 from evaluation.protocols import Chosen
 from training.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Interval = tuple[float, float]
 
@@ -25,9 +25,11 @@ class Split:
     train_cases: tuple[str, ...]
     test_cases: tuple[str, ...]
     source: str
+    val_cases: tuple[str, ...] = ()
+    name: str = "default"
 
     def __post_init__(self) -> None:
-        shared = sorted(set(self.train_cases) & set(self.test_cases))
+        shared = sorted(set(self.test_cases) & {*self.train_cases, *self.val_cases})
         if shared:
             raise ValueError(f"case {shared[0]!r} is on both sides of the split")
         if not self.test_cases:
@@ -40,26 +42,38 @@ class Paired:
 
     against: Literal["student"]
     against_sha256: str
-    difference: float
+    difference: float | None
     interval: Interval | None
     definition: Literal["student minus this model"] = "student minus this model"
 
 
 @dataclass(frozen=True)
-class Floors:
-    """What the same probe reaches without having learned anything, measured in the same run."""
+class Shots:
+    """Which few labels a few-shot record was fitted on: subset number `subset` of `count` training cases or images."""
 
-    majority: float
-    random_init: float
-    histogram: float
+    count: int
+    unit: Literal["cases", "images per class"]
+    subset: int
+
+
+@dataclass(frozen=True)
+class Floors:
+    """What the same protocol reaches without having learned anything, measured in the same run; None: undefined."""
+
+    majority: float | None
+    random_init: float | None
+    histogram: float | None
 
 
 @dataclass(frozen=True)
 class ResultRecord:
     """One measured number and everything needed to trust it. `variant` says which of a metric's definitions was used.
 
+    `value` and floors are None where the metric is undefined (rank correlation of a constant), as its card says.
     `interval` is the 95 % bootstrap interval over test cases (None with a single one), `per_case` the metric on each
     case alone (None where undefined). Hyper-parameters carry where they were chosen; test cases are no possible answer.
+    `primary` marks the measure that a task is ranked by. `shots` is None where all training cases were used.
+    `predictions` names a file beside the results file (`evaluation.predictions`), None for tasks that keep none.
     `pretraining_overlap` counts test files that were in the pretraining corpus; None means that it was not checked.
     """
 
@@ -71,9 +85,12 @@ class ResultRecord:
     split: Split
     protocol: str
     probe: str
+    shots: Shots | None
     metric: str
     variant: str
-    value: float
+    primary: bool
+    higher_is_better: bool
+    value: float | None
     per_case: Mapping[str, float | None]
     interval: Interval | None
     paired: Paired | None
@@ -82,6 +99,7 @@ class ResultRecord:
     floors: Floors
     settings: Mapping[str, Any]
     details: Mapping[str, Any]
+    predictions: str | None
     pretraining_overlap: int | None
     package_versions: Mapping[str, str]
     device: str
@@ -101,7 +119,7 @@ class ResultRecord:
         if set(self.per_case) != set(self.split.test_cases):
             raise ValueError("per_case must name exactly the test cases of the split")
         for noun, value in {"value": self.value, **dataclasses.asdict(self.floors)}.items():
-            if not math.isfinite(value):
+            if value is not None and not math.isfinite(value):
                 raise ValueError(f"{noun} is {value}")
         for bounds in (self.interval, self.paired.interval if self.paired else None):
             if bounds is not None and not bounds[0] <= bounds[1]:
@@ -112,9 +130,11 @@ class ResultRecord:
         """What makes a record the same measurement: a run does not repeat a record whose key is already in the file."""
         return (
             self.task,
+            self.metric,
             self.variant,
             self.protocol,
             self.probe,
+            json.dumps(dataclasses.astuple(self.shots)) if self.shots else "",
             self.model_role,
             self.backbone.weights_sha256,
             self.backbone.preprocessing_sha256,
@@ -140,7 +160,9 @@ class ResultRecord:
         fields = dict(_object(cls, content))
         fields["backbone"] = Identity(**_object(Identity, fields["backbone"]))
         split = _object(Split, fields["split"])
-        fields["split"] = Split(tuple(split["train_cases"]), tuple(split["test_cases"]), split["source"])
+        cases = {f"{side}_cases": tuple(split[f"{side}_cases"]) for side in ("train", "val", "test")}
+        fields["split"] = Split(**{**split, **cases})
+        fields["shots"] = None if fields["shots"] is None else Shots(**_object(Shots, fields["shots"]))
         fields["floors"] = Floors(**_object(Floors, fields["floors"]))
         fields["hyperparameters"] = Chosen(**_object(Chosen, fields["hyperparameters"]))
         fields["interval"] = _interval(fields["interval"])

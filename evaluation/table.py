@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from evaluation.records import Interval, ResultRecord
+from evaluation.records import Interval, ResultRecord, Shots
 
-ROLE_ORDER = ("student", "random_init", "teacher", "histogram", "majority")
+ROLE_ORDER = ("student", "random_init", "teacher", "peer", "histogram", "majority")
 HEADINGS = ("model", "role", "value", "95 % interval", "student − model", "95 % interval")
 
 
@@ -17,12 +17,14 @@ class TableRow:
     dataset: str
     protocol: str
     probe: str
+    shots: Shots | None
+    seeds: tuple[int, ...]
     metric: str
     variant: str
     student_sha256: str
     model: str
     role: str
-    value: float
+    value: float | None
     interval: Interval | None
     difference: float | None
     difference_interval: Interval | None
@@ -30,9 +32,26 @@ class TableRow:
     pretraining_overlap: int | None
 
     @property
+    def measured(self) -> float:
+        """The value; `ValueError` where the metric is undefined."""
+        if self.value is None:
+            raise ValueError(f"{self.metric} of {self.model} in {self.task} is undefined")
+        return self.value
+
+    @property
     def table(self) -> tuple[str, ...]:
         """Rows with the same value belong into one table."""
-        return (self.task, self.dataset, self.protocol, self.probe, self.metric, self.variant, self.student_sha256)
+        return (
+            self.task,
+            self.dataset,
+            self.protocol,
+            self.probe,
+            str(self.shots),
+            str(self.seeds),
+            self.metric,
+            self.variant,
+            self.student_sha256,
+        )
 
 
 def table_rows(records: Iterable[ResultRecord]) -> list[TableRow]:
@@ -43,6 +62,8 @@ def table_rows(records: Iterable[ResultRecord]) -> list[TableRow]:
             dataset=record.dataset,
             protocol=record.protocol,
             probe=record.probe,
+            shots=record.shots,
+            seeds=record.seeds,
             metric=record.metric,
             variant=record.variant,
             student_sha256=record.student_sha256,
@@ -112,14 +133,16 @@ def to_markdown(rows: Sequence[TableRow]) -> str:
 
 def _title(row: TableRow) -> str:
     cases = f"{row.test_cases} test case" + ("s" if row.test_cases != 1 else "")
-    return f"{row.task} · {row.protocol}, {row.probe} probe · {row.metric} ({row.variant}) · {cases}"
+    few = f", {row.shots.count} {row.shots.unit} (subset {row.shots.subset})" if row.shots else ""
+    seed = f", seed {row.seeds[0]}" if row.seeds != (0,) else ""
+    return f"{row.task} · {row.protocol}, {row.probe} probe{few}{seed} · {row.metric} ({row.variant}) · {cases}"
 
 
 def _cells(row: TableRow) -> list[str]:
     return [
         row.model,
         row.role.replace("_", " "),
-        f"{row.value:.3f}",
+        "undefined" if row.value is None else f"{row.value:.3f}",
         _span(row.interval, "{:.3f}"),
         "" if row.difference is None else f"{row.difference:+.3f}",
         _span(row.difference_interval, "{:+.3f}"),

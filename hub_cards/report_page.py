@@ -141,9 +141,9 @@ def glance(results: Sequence[ResultTable]) -> Glance:
     rows = []
     for table in results:
         by_name = {_column(row): row for row in table.rows}
-        best = max(row.value for row in table.rows)
+        best = max(row.measured for row in table.rows)
         cells = tuple(
-            Cell(row.value, row.value == best, verdict(row)) if (row := by_name.get(name)) is not None else None
+            Cell(row.measured, row.measured == best, verdict(row)) if (row := by_name.get(name)) is not None else None
             for name in names
         )
         detail = short_variant(table.head) if table.head.task in varied else ""
@@ -153,7 +153,7 @@ def glance(results: Sequence[ResultTable]) -> Glance:
 
 def bars(table: ResultTable) -> list[tuple[TableRow, Bar]]:
     """Each row with its bar; the bars of a table share one axis, from zero (or a negative value) to the largest end."""
-    ends = [end for row in table.rows for end in (row.value, *(row.interval or ()))]
+    ends = [end for row in table.rows for end in (row.measured, *(row.interval or ()))]
     low, high = max(min(0.0, *ends), LOWEST), max(*ends, 1e-9)
 
     def place(value: float) -> float:
@@ -161,8 +161,8 @@ def bars(table: ResultTable) -> list[tuple[TableRow, Bar]]:
 
     placed = []
     for row in table.rows:
-        start, end = sorted((place(0.0), place(row.value)))
-        first, last = (place(each) for each in row.interval or (row.value, row.value))
+        start, end = sorted((place(0.0), place(row.measured)))
+        first, last = (place(each) for each in row.interval or (row.measured, row.measured))
         placed.append((row, Bar(start, round(end - start, 2), first, round(last - first, 2), place(0.0))))
     return placed
 

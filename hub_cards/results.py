@@ -44,7 +44,7 @@ def read_results(path: Path, weights_sha256: str) -> list[ResultTable]:
     """
     if not path.exists():
         raise UserError(f"results file {str(path)!r} does not exist; evaluation.benchmark writes it")
-    records = read_records(path)
+    records = [record for record in read_records(path) if record.value is not None]  # undefined: nothing to show
     if not records:
         raise UserError(f"results file {str(path)!r} holds no record; evaluation.benchmark writes them")
     for number, record in enumerate(records, start=1):

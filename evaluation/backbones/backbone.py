@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-Role = Literal["student", "random_init", "teacher", "histogram", "majority"]
+Role = Literal["student", "random_init", "teacher", "peer", "histogram", "majority"]
 
 
 @dataclass(frozen=True)

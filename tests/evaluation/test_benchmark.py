@@ -222,7 +222,7 @@ def test_no_data_at_all(zen_folder: Path, tmp_path: Path) -> None:
 def test_a_foreign_results_file_is_not_touched(run: Run, tmp_path: Path) -> None:
     output = tmp_path / "results.jsonl"
     output.write_text(json.dumps({"schema_version": 99}) + "\n")
-    with pytest.raises(UserError, match=r"line 1 of results file .* \(schema_version is 99, not 1\)"):
+    with pytest.raises(UserError, match=r"line 1 of results file .* \(schema_version is 99, not 2\)"):
         run(output)
     assert output.read_text() == json.dumps({"schema_version": 99}) + "\n"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evaluation.backbones import Identity
-from evaluation.records import Floors, Paired, ResultRecord, Split, append_records, read_records
+from evaluation.records import Floors, Paired, ResultRecord, Shots, Split, append_records, read_records
 from training.errors import UserError
 
 Make = Callable[..., ResultRecord]
@@ -19,7 +19,7 @@ def test_round_trip(tmp_path: Path, new_record: Make) -> None:
     append_records(tmp_path / "deep" / "results.jsonl", records[1:])
     assert read_records(tmp_path / "deep" / "results.jsonl") == records
     first = json.loads((tmp_path / "deep" / "results.jsonl").read_text().splitlines()[0])
-    assert first["schema_version"] == 1
+    assert first["schema_version"] == 2
     assert first["hyperparameters"]["chosen_on"] == "train folds by case"
 
 
@@ -34,6 +34,7 @@ def test_key_tells_what_would_be_measured_again(new_record: Make) -> None:
         new_record(task="cvs_endoscapes"),
         new_record(probe="knn"),
         new_record(variant="per image"),
+        new_record(shots=Shots(1, "cases", 0)),
         new_record(seeds=(1,)),
         new_record(settings={"image_size": 448}),
         new_record(backbone=Identity("student", None, "b" * 64, "f" * 64)),
@@ -48,8 +49,8 @@ def test_student_of_a_record(new_record: Make) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 2}, "schema_version is 2, this program writes and reads 1"),
-        ({"model_role": "peer"}, "model_role is 'peer'; possible are student, random_init, teacher"),
+        ({"schema_version": 1}, "schema_version is 1, this program writes and reads 2"),
+        ({"model_role": "rival"}, "model_role is 'rival'; possible are student, random_init, teacher"),
         ({"paired": Paired("student", "a", 0.0, None)}, "every record but the student's carries 'paired'"),
         ({"per_case": {"c3": 0.4}}, "per_case must name exactly the test cases"),
         ({"value": float("nan")}, "value is nan"),
@@ -81,11 +82,11 @@ def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[str], str]:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda line: "{broken", r"line 2 of results file '.*results.jsonl' is no result record of schema 1"),
+        (lambda line: "{broken", r"line 2 of results file '.*results.jsonl' is no result record of schema 2"),
         (lambda line: line[:100], "line 2 of results file"),
         (lambda line: "", "line 2 of results file"),
         (lambda line: "[1]", "ResultRecord is a list, not an object"),
-        (edited(lambda r: r.update(schema_version=7)), "schema_version is 7, not 1"),
+        (edited(lambda r: r.update(schema_version=7)), "schema_version is 7, not 2"),
         (edited(lambda r: r.pop("value")), "ResultRecord lacks 'value'"),
         (edited(lambda r: r.update(vlaue=1)), "ResultRecord has the unknown key 'vlaue'"),
         (edited(lambda r: r["floors"].pop("majority")), "Floors lacks 'majority'"),

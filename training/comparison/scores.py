@@ -10,7 +10,7 @@ from typing import Any
 from training.comparison.runs import Finished
 from training.errors import UserError
 
-SCHEMA_VERSION = 1  # of the records
+SCHEMA_VERSION = 2  # of the records
 FLOORS = ("random_init", "histogram", "majority", "teacher")  # roles, in the order of the table
 
 

@@ -17,7 +17,7 @@ PHASE = Measure("phase", "knn", "accuracy", "balanced")
 
 def record(role: str, model: str, value: float, interval: tuple[float, float] | None, **changes: Any) -> dict[str, Any]:
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "task": "phase",
         "probe": "knn",
         "metric": "accuracy",
@@ -109,6 +109,6 @@ def test_plot_shows_every_model_and_measure(two_seeds: list[Finished], tmp_path:
 
 
 def test_records_of_another_schema_are_refused(tmp_path: Path) -> None:
-    run = finished(tmp_path, "mae", 0, [record("student", "m", 0.5, None, schema_version=2)])
-    with pytest.raises(UserError, match=r"mae-0\.jsonl' are of schema 2, this program reads 1: remove that file"):
+    run = finished(tmp_path, "mae", 0, [record("student", "m", 0.5, None, schema_version=3)])
+    with pytest.raises(UserError, match=r"mae-0\.jsonl' are of schema 3, this program reads 2: remove that file"):
         read_scores([run])
