@@ -18,6 +18,7 @@ class Predictions:
 
     Attributes:
         task: name of the task.
+        family: of the task, which says how it is scored (`evaluation.scoring`).
         target: what was predicted.
         cases: of each of N samples.
         videos: of each sample; those of one video follow each other in time.
@@ -27,6 +28,7 @@ class Predictions:
     """
 
     task: str
+    family: str
     target: Target
     cases: tuple[str, ...]
     videos: tuple[str, ...]
@@ -52,6 +54,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write a safetensors file (arrays, and names in its metadata) under a temporary name, then rename it."""
     facts = {
         "task": predictions.task,
+        "family": predictions.family,
         "target": {
             "name": predictions.target.name,
             "kind": predictions.target.kind,
@@ -78,6 +81,7 @@ def read_predictions(path: Path) -> Predictions:
             facts = json.loads(file.metadata()["facts"])
             arrays = {name: file.get_tensor(name) for name in ("seconds", "targets", "scores")}
         target = Target(facts["target"]["name"], facts["target"]["kind"], tuple(facts["target"]["classes"]))
-        return Predictions(facts["task"], target, tuple(facts["cases"]), tuple(facts["videos"]), **arrays)
+        names = {name: tuple(facts[name]) for name in ("cases", "videos")}
+        return Predictions(facts["task"], facts["family"], target, **names, **arrays)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"predictions {str(path)!r} cannot be read ({error}); run the benchmark anew") from error
