@@ -24,7 +24,7 @@ class Predictions:
         videos: of each sample; those of one video follow each other in time.
         seconds: float64 (N,), time in the video; 0 where samples are not in time.
         targets: the truth, as `Target.check` wants it.
-        scores: float32 (N, C): logits or probabilities of classes or columns, or values.
+        scores: float32 (N, C), as `Problem` has them: the highest class counts, columns above 0 count, or values.
     """
 
     task: str

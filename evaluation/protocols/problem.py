@@ -61,8 +61,8 @@ class Samples:
 class Problem:
     """What a probe is fitted to (`train`), chosen on (`val`, may be empty) and asked about (`test`).
 
-    Scores that answer it are float (N_test, C): for "single" logits or probabilities of the classes, for "multi" logits
-    or probabilities of each column, for "value" the values.
+    Scores that answer it are finite float (N_test, C): for "single" the higher the likelier the class, for "multi" log
+    odds of each column (or another score whose sign decides), for "value" the values.
     """
 
     target: Target
