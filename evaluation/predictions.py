@@ -1,6 +1,7 @@
 """Predictions of the test side as files beside the records: what reports plot and compare models by."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +45,21 @@ class Predictions:
                 f"{len(self.target.classes)} classes"
             )
 
+    def sequences(self) -> list[slice]:
+        """The rows of each video."""
+        return runs(self.videos)
+
     @property
     def predicted(self) -> np.ndarray:
         """The class with the highest score, int64 (N,); of single-class targets only."""
         return self.scores.argmax(axis=1)
+
+
+def runs(names: Sequence[str]) -> list[slice]:
+    """The rows of each run of equal names."""
+    edges = [row for row in range(1, len(names)) if names[row] != names[row - 1]]
+    starts = [0, *edges] if names else []
+    return [slice(start, end) for start, end in zip(starts, [*edges, len(names)], strict=True)]
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -81,7 +93,7 @@ def read_predictions(path: Path) -> Predictions:
             facts = json.loads(file.metadata()["facts"])
             arrays = {name: file.get_tensor(name) for name in ("seconds", "targets", "scores")}
         target = Target(facts["target"]["name"], facts["target"]["kind"], tuple(facts["target"]["classes"]))
-        names = {name: tuple(facts[name]) for name in ("cases", "videos")}
-        return Predictions(facts["task"], facts["family"], target, **names, **arrays)
+        cases, videos = tuple(facts["cases"]), tuple(facts["videos"])
+        return Predictions(facts["task"], facts["family"], target, cases, videos, **arrays)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"predictions {str(path)!r} cannot be read ({error}); run the benchmark anew") from error

@@ -7,6 +7,7 @@ import numpy as np
 
 from evaluation.datasets.samples import Target
 from evaluation.frames import AnyFrame
+from evaluation.predictions import runs
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,7 @@ class Samples:
 
     def sequences(self) -> list[slice]:
         """The rows of each video."""
-        edges = [row for row in range(1, len(self)) if self.videos[row] != self.videos[row - 1]]
-        starts = [0, *edges] if len(self) else []
-        return [slice(start, end) for start, end in zip(starts, [*edges, len(self)], strict=True)]
+        return runs(self.videos)
 
     def __add__(self, other: "Samples") -> "Samples":
         return Samples(
