@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
@@ -10,13 +11,14 @@ from hub_cards.citation import FILE as CITATION_FILE
 from hub_cards.citation import read_citation
 from hub_cards.corpus_facts import CorpusFacts
 from hub_cards.hub_folder import PICTURE
-from hub_cards.markdown import markdown_environment
 from hub_cards.results import ResultTable, by_task, cautions, comparisons, eval_results
 from hub_cards.run_records import Run, lookup, read_json
 from training.licences import DerivedLicence, derive
 from training.report.formats import duration
+from training.report.markdown import markdown_environment
 from training.report.rendering import render
 
+TEMPLATES = Path(__file__).parent / "templates"
 TEMPLATE = "model_card.md.jinja"
 TAGS = ("surgery", "endoscopy", "laparoscopy", "medical", "distillation", "foundation-model", "zen")
 CODE_LICENCE = ("the code of this project", "apache-2.0")
@@ -40,7 +42,7 @@ class CardInputs:
 def model_card(inputs: CardInputs) -> ModelCard:
     """The card, metadata and text; `UserError` naming a figure that no record holds."""
     licence = weights_licence(inputs.run, inputs.corpus)
-    text = render(markdown_environment(), TEMPLATE, _facts(inputs, licence))
+    text = render(markdown_environment(TEMPLATES), TEMPLATE, _facts(inputs, licence))
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag="image-feature-extraction",

@@ -11,8 +11,7 @@ from evaluation.table import TableRow
 from hub_cards.corpus_facts import CorpusFacts, count_corpus, open_corpus, spread_frames
 from hub_cards.curves import agreement_charts, loss_chart, teacher_colors
 from hub_cards.hub_folder import MARKER, PICTURE, read_marker, refuse_machine_paths
-from hub_cards.markdown import TEMPLATES
-from hub_cards.model_card import environment, model_name, training_facts, weights_licence
+from hub_cards.model_card import TEMPLATES, environment, model_name, training_facts, weights_licence
 from hub_cards.results import ResultTable, by_task, cautions, read_results, short_variant, varied_tasks, verdict
 from hub_cards.run_records import Run, lookup, read_run
 from training.corpus.corpus import Corpus

@@ -10,8 +10,6 @@ from training.licences import meaning
 from training.report.formats import FORMATS
 from training.report.rendering import one_line
 
-TEMPLATES = Path(__file__).parent / "templates"
-
 # What Markdown could read as structure. Inside words "_", "-", "." and "+" are literal, and escaping them everywhere
 # would make the source of the card hard to read, so they are escaped only where they could act.
 _ACTIVE = re.compile(r"[\\`*\[\]|~#!$]|(?<![^\W_])_|_(?![^\W_])|^[-+=](?=\s|$|[-=])|^(\d+)(?=[.)](?:\s|$))")
@@ -55,10 +53,10 @@ def python_string(value: str) -> Verbatim:
     return Verbatim(json.dumps(one_line(value), ensure_ascii=False))
 
 
-def markdown_environment() -> Environment:
-    """Environment for cards: each value is escaped unless it is `Verbatim`; an undefined value raises."""
+def markdown_environment(folder: Path) -> Environment:
+    """Environment for templates of `folder`: values are escaped unless they are `Verbatim`; an undefined one raises."""
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader(folder),
         undefined=StrictUndefined,
         finalize=markdown_text,
         trim_blocks=True,

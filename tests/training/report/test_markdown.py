@@ -1,11 +1,13 @@
 """Names are inert in Markdown, and what no record holds cannot be rendered."""
 
+from pathlib import Path
+
 import pytest
 from jinja2 import DictLoader
 from markdown_it import MarkdownIt
 
-from hub_cards.markdown import Verbatim, code_span, link, markdown_environment, markdown_text
 from training.errors import UserError
+from training.report.markdown import Verbatim, code_span, link, markdown_environment, markdown_text
 from training.report.rendering import render
 
 GITHUB = MarkdownIt("gfm-like", {"html": True, "linkify": False})
@@ -59,7 +61,7 @@ def test_verbatim_text_is_not_escaped_twice():
 
 
 def test_a_missing_figure_is_an_error():
-    environment = markdown_environment()
+    environment = markdown_environment(Path())
     environment.loader = DictLoader({"card": "value {{ accuracy }}"})
     with pytest.raises(UserError, match=r"card: 'accuracy' is undefined; every figure must come from a record"):
         render(environment, "card", {})
