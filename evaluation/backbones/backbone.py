@@ -46,8 +46,10 @@ class FrameNetwork(nn.Module):
 
     Resizing to a fixed input size, channel order, mean and std belong to `forward`, so that a frozen, a fine-tuned and
     a randomly initialised backbone see the same. Parameters are trainable; who wants them frozen says so.
+    `copy.deepcopy` gives an independent network.
     """
 
+    model: nn.Module  # the encoder itself, without its preprocessing
     widths: tuple[int, int]  # Ds and Dd
 
     def check_size(self, image_size: int) -> None:
@@ -55,6 +57,12 @@ class FrameNetwork(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tokens:
         """Tokens of frames."""
+        raise NotImplementedError
+
+    def fresh(self) -> "FrameNetwork":
+        """The same architecture behind the same preprocessing, with weights that its own initialization draws from
+        torch's random state.
+        """
         raise NotImplementedError
 
 

@@ -1,43 +1,45 @@
-"""ZEN as a backbone: a trained model folder or Hub id, and the same architecture with random weights."""
+"""ZEN as a backbone: a trained model from a folder or Hub id."""
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
 import modeling_zen  # noqa: F401  registers ZEN with the Auto classes: no remote code is needed
-from evaluation.backbones.backbone import Features, Identity, Role, sha256_of_json, sha256_of_weights
+from evaluation.backbones.backbone import (
+    FrameNetwork,
+    Identity,
+    NetworkBackbone,
+    Role,
+    Tokens,
+    sha256_of_json,
+    sha256_of_weights,
+)
 from training.errors import UserError
+from training.teachers.preprocessing import Preprocessing
 
 MODEL_TYPE = "zen"
 
 
-class ZenBackbone:
-    """A ZenModel and its image processor. Frames arrive at their final size, so of the processor only rescaling and
+class ZenNetwork(FrameNetwork):
+    """A ZenModel behind its image processor. Frames arrive at their final size, so of the processor only rescaling and
     mean/std are used; summary is the pooled summary tokens, dense the patch tokens, both after the final norm.
     """
 
-    def __init__(
-        self, name: str, role: Role, model: Any, processor: Any, *, id: str, revision: str | None, device: torch.device
-    ) -> None:
-        self.name = name
-        self.role = role
-        self.summary_width = self.dense_width = int(model.config.hidden_size)
-        self._model = model.eval().to(device)
-        self._processor = processor
-        self._device = device
-        self.identity = Identity(
-            id=id,
-            revision=revision,
-            weights_sha256=sha256_of_weights(model.state_dict()),
-            preprocessing_sha256=sha256_of_json(_normalization(processor)),
-        )
+    model: Any  # ZenModel, as AutoModel gives it
+
+    def __init__(self, name: str, model: Any, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.name = name  # for messages
+        self.model = model
+        self.preprocessing = preprocessing
+        self.widths = (int(model.config.hidden_size), int(model.config.hidden_size))
 
     def check_size(self, image_size: int) -> None:
         """Raise `UserError` unless `image_size` is a multiple of the patch."""
-        patch = int(self._model.config.patch_size)
+        patch = int(self.model.config.patch_size)
         if image_size % patch:
             below = image_size // patch * patch
             legal = f"{below} or {below + patch}" if below else str(patch)
@@ -45,19 +47,19 @@ class ZenBackbone:
                 f"image size {image_size} is not a multiple of the patch {patch} of {self.name}; use {legal} instead"
             )
 
-    @torch.inference_mode()
-    def extract(self, images: np.ndarray) -> Features:
-        """Features of images, uint8 (B, H, W, 3) RGB, H and W multiples of the patch."""
-        channels_first = torch.from_numpy(images).permute(0, 3, 1, 2)  # (B, H, W, 3) -> (B, 3, H, W)
-        as_they_are = {"do_resize": False, "do_crop_field_of_view": False}
-        pixels = self._processor(list(channels_first), **as_they_are, return_tensors="pt")["pixel_values"]
-        output = self._model(pixels.to(self._device))
-        dense = self._model.dense_tokens(output.last_hidden_state, images.shape[1], images.shape[2])
-        return Features(output.pooler_output.float().cpu().numpy(), dense.float().cpu().numpy())
+    def forward(self, pixels: Tensor) -> Tokens:
+        """Tokens of frames whose H and W are multiples of the patch; the arguments are those of `FrameNetwork`."""
+        output = self.model(self.preprocessing.normalize(pixels))
+        dense = self.model.dense_tokens(output.last_hidden_state, pixels.shape[-2], pixels.shape[-1])
+        return Tokens(output.pooler_output, dense)
+
+    def fresh(self) -> "ZenNetwork":
+        """The architecture of the model's configuration with random weights."""
+        return ZenNetwork(self.name, AutoModel.from_config(self.model.config), self.preprocessing)
 
 
-def load_zen(model: str, device: torch.device) -> ZenBackbone:
-    """The trained student from a folder or a Hub id.
+def load_zen(model: str, device: torch.device, role: Role = "student") -> NetworkBackbone:
+    """The trained model from a folder or a Hub id.
 
     Raises:
         UserError: a folder that does not exist or lacks a file, or a model of another type.
@@ -68,17 +70,13 @@ def load_zen(model: str, device: torch.device) -> ZenBackbone:
     processor = _load(AutoImageProcessor, model)
     trained = _load(AutoModel, model)
     display = display_name(model)
-    revision = getattr(config, "_commit_hash", None)
-    return ZenBackbone(display, "student", trained, processor, id=display, revision=revision, device=device)
-
-
-def random_init(student: ZenBackbone, seed: int, device: torch.device) -> ZenBackbone:
-    """The student's architecture and processor, weights drawn afresh from `seed`; the global random state is kept."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = AutoModel.from_config(student._model.config)
-    name = "random init"
-    return ZenBackbone(name, "random_init", model, student._processor, id="random_init", revision=None, device=device)
+    identity = Identity(
+        id=display,
+        revision=getattr(config, "_commit_hash", None),
+        weights_sha256=sha256_of_weights(trained.state_dict()),
+        preprocessing_sha256=sha256_of_json(_normalization(processor)),
+    )
+    return NetworkBackbone(display, role, ZenNetwork(display, trained, _preprocessing(processor)), identity, device)
 
 
 def display_name(model: str) -> str:
@@ -99,6 +97,15 @@ def _load(auto_class: Any, model: str) -> Any:
         return auto_class.from_pretrained(model)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"model {model!r} cannot be loaded: {' '.join(str(error).split())}") from error
+
+
+def _preprocessing(processor: Any) -> Preprocessing:
+    """Rescaling and mean/std of a ZEN processor, for images in [0, 1]."""
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if processor.do_normalize:
+        mean, std = tuple(processor.image_mean), tuple(processor.image_std)
+    scale = 255 * float(processor.rescale_factor) if processor.do_rescale else 255.0
+    return Preprocessing(mean, std, scale, channel_order="rgb", interpolation="bilinear")
 
 
 def _normalization(processor: Any) -> dict[str, Any]:

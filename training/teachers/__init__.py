@@ -3,6 +3,15 @@
 from training.teachers.normalizer import FeatureNormalizer
 from training.teachers.registry import TEACHERS
 from training.teachers.spec import TeacherSpec
-from training.teachers.teacher import Teacher, TeacherOutput, load_teacher
+from training.teachers.teacher import Teacher, TeacherOutput, TeacherParts, load_teacher, open_teacher
 
-__all__ = ["TEACHERS", "FeatureNormalizer", "Teacher", "TeacherOutput", "TeacherSpec", "load_teacher"]
+__all__ = [
+    "TEACHERS",
+    "FeatureNormalizer",
+    "Teacher",
+    "TeacherOutput",
+    "TeacherParts",
+    "TeacherSpec",
+    "load_teacher",
+    "open_teacher",
+]

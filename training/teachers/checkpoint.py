@@ -179,6 +179,15 @@ def open_model(checkpoint: Checkpoint, config: Any) -> nn.Module:
     return model
 
 
+def fresh_model(config: Any) -> nn.Module:
+    """The encoder that `open_model` gives, with random weights from its own initialization."""
+    extra = {"add_pooling_layer": False} if config.model_type in _WITHOUT_POOLER else {}
+    model = AutoModel.from_config(config, dtype=torch.float32, **extra)
+    if config.model_type in VIDEO_MODELS:
+        del model.predictor
+    return model
+
+
 def open_preprocessing(checkpoint: Checkpoint, config: Any) -> Preprocessing:
     """What the teacher's own processor says; `UserError` when there is none or it does not state mean and std."""
     if config.model_type in VIDEO_MODELS:

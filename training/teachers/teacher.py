@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,16 @@ from training.teachers.preprocessing import Preprocessing
 from training.teachers.spec import Size, TeacherSpec
 from training.teachers.spec_inference import infer_spec
 
-__all__ = ["Teacher", "TeacherOutput", "load_teacher"]
+__all__ = ["Teacher", "TeacherOutput", "TeacherParts", "load_teacher", "open_teacher"]
+
+
+class TeacherParts(NamedTuple):
+    """What a teacher is made of. The model is in eval mode and still trainable."""
+
+    spec: TeacherSpec
+    model: nn.Module
+    preprocessing: Preprocessing
+    checkpoint: Checkpoint
 
 
 def load_teacher(
@@ -49,13 +58,18 @@ def load_teacher(
             match.
     """
     check_dtype(f"teacher {name_or_repo!r}: dtype", dtype)
+    return Teacher(*open_teacher(name_or_repo, revision=revision, trust_remote_code=trust_remote_code), dtype=dtype)
+
+
+def open_teacher(name_or_repo: str, *, revision: str | None = None, trust_remote_code: bool = False) -> TeacherParts:
+    """Load what `Teacher` is made of, for those who want to train it; arguments and errors as `load_teacher`."""
     checkpoint = find_checkpoint(name_or_repo, revision=revision, trust_remote_code=trust_remote_code)
     config, checkpoint = open_config(checkpoint)
     preprocessing = open_preprocessing(checkpoint, config)
     model = open_model(checkpoint, config).eval()
     spec = checkpoint.spec or infer_spec(checkpoint, model, preprocessing)
     preprocessing.check(spec)
-    return Teacher(spec, model, preprocessing, checkpoint, dtype=dtype)
+    return TeacherParts(spec, model, preprocessing, checkpoint)
 
 
 class Teacher(nn.Module):

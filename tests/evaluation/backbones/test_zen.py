@@ -1,3 +1,4 @@
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from transformers import AutoModel
 
 from evaluation.backbones import load_zen, random_init
 from evaluation.backbones.backbone import sha256_of_weights
+from modeling_zen import ZenImageProcessor
 from training.errors import UserError
 
 CPU = torch.device("cpu")
@@ -34,6 +36,39 @@ def test_features_are_those_of_the_model(zen_folder: Path) -> None:
     assert features.dense.shape == (2, 24, 2, 3)
 
 
+def test_features_are_those_of_the_processor(zen_folder: Path, damaged: Path) -> None:
+    settings = json.loads((damaged / "preprocessor_config.json").read_text())
+    for changes in ({"image_mean": [0.1, 0.2, 0.3]}, {"do_normalize": False}, {"rescale_factor": 0.01}):
+        (damaged / "preprocessor_config.json").write_text(json.dumps(settings | changes))
+        backbone = load_zen(str(damaged), CPU)
+        images = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+        processor = ZenImageProcessor.from_pretrained(damaged)
+        pixels = processor(list(torch.from_numpy(images).permute(0, 3, 1, 2)), do_resize=False, return_tensors="pt")
+        with torch.no_grad():
+            output = AutoModel.from_pretrained(zen_folder).eval()(**pixels)
+        assert backbone.extract(images).summary == pytest.approx(output.pooler_output.numpy(), abs=1e-5)
+
+
+def test_a_copy_trains_and_the_original_stays(zen_folder: Path) -> None:
+    backbone = load_zen(str(zen_folder), CPU)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), dtype=np.uint8)
+    before = backbone.extract(images)
+    network = copy.deepcopy(backbone.network).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    pixels = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).requires_grad_()
+    tokens = network(pixels)
+    (tokens.summary.square().mean() + tokens.dense.square().mean()).backward()
+    assert pixels.grad is not None
+    assert bool(pixels.grad.any())
+    assert [name for name, value in network.named_parameters() if value.grad is None] == []
+    optimizer.step()
+    after = backbone.extract(images)
+    assert np.array_equal(after.dense, before.dense)
+    assert np.array_equal(after.summary, before.summary)
+    with torch.no_grad():
+        assert np.abs(network.eval()(pixels).dense.numpy() - before.dense).max() > 1e-6
+
+
 def test_identity_holds_no_path(zen_folder: Path) -> None:
     backbone = load_zen(str(zen_folder), CPU)
     assert backbone.name == backbone.identity.id == f"{zen_folder.parent.name}/hub"
@@ -43,6 +78,7 @@ def test_identity_holds_no_path(zen_folder: Path) -> None:
 
 def test_random_init_is_seeded_and_leaves_the_random_state(zen_folder: Path) -> None:
     student = load_zen(str(zen_folder), CPU)
+    assert student.identity.weights_sha256 == sha256_of_weights(AutoModel.from_pretrained(zen_folder).state_dict())
     before = torch.random.get_rng_state()
     hashes = [random_init(student, seed, CPU).identity.weights_sha256 for seed in (0, 0, 1)]
     assert torch.equal(torch.random.get_rng_state(), before)
