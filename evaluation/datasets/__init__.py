@@ -2,14 +2,20 @@
 
 from evaluation.datasets import (
     autolaparo,
+    autolaparo_motion,
     cataract101,
+    cataracts,
     cholec80,
+    cholec80_cvs,
     cholect50,
     endoscapes,
+    endoscapes_cvs,
     grasp,
     heichole,
+    heichole_skill,
     hyperkvasir,
     jigsaws,
+    jigsaws_skill,
     lapgyn4,
     lemon,
     m2cai16_tool,
@@ -21,24 +27,32 @@ from evaluation.datasets import (
     synthetic,
 )
 from evaluation.datasets.dataset import DATASETS, Dataset, DatasetReader, FrameReference, Record, read_mask
+from evaluation.datasets.samples import SAMPLE_DATASETS
 from evaluation.datasets.workflow import WORKFLOW_DATASETS
 
 __all__ = [
     "DATASETS",
+    "SAMPLE_DATASETS",
     "WORKFLOW_DATASETS",
     "Dataset",
     "DatasetReader",
     "FrameReference",
     "Record",
     "autolaparo",
+    "autolaparo_motion",
     "cataract101",
+    "cataracts",
     "cholec80",
+    "cholec80_cvs",
     "cholect50",
     "endoscapes",
+    "endoscapes_cvs",
     "grasp",
     "heichole",
+    "heichole_skill",
     "hyperkvasir",
     "jigsaws",
+    "jigsaws_skill",
     "lapgyn4",
     "lemon",
     "m2cai16_tool",

@@ -14,7 +14,7 @@ The tables are comma separated with a row for every native frame and no header; 
 Quirks: the phases are those of Cholec80 by id. Of the 21 instrument columns the first seven are named, the next
 thirteen reserved, the last is an undefined shaft: the seven are read. Instruments and actions are `UNLABELED` on frames
 that only the phases have. Frames outside of the body were made white, and are labeled like others. A video tells its
-rate itself; for images it is the one above. The skill scores and `_Instrument_Detailed` are not read.
+rate itself; for images it is the one above. Skill is read by `heichole_skill.py`, `_Instrument_Detailed` by nothing.
 
 Sides: the nine test videos of the challenge are withheld, so the folds are our own: five by video, `fold1` by default.
 
@@ -83,14 +83,14 @@ def scan(root: Path, split: Split, fps: float) -> WorkflowDataset:
         UserError: a case without label file or recording, two files for one case, a row that is not understood, or
             labels that do not fit their video.
     """
-    homes = {kind: _folder(root, "Annotations", kind) for kind in _COLUMNS}
+    homes = {kind: folder_of(root, "Annotations", kind) for kind in _COLUMNS}
     files = {
         kind: by_case(NAME, home, rf"hei[-_ ]?chole0*(\d+)_annotation_{kind}\.csv", _case)
         for kind, home in homes.items()
     }
-    home = _folder(root, "Videos", "Full")
+    home = folder_of(root, "Videos", "Full")
     videos = by_case(NAME, home, rf"hei[-_ ]?chole0*(\d+){VIDEO_SUFFIX}", _case)
-    folders = by_case(NAME, _folder(root, "frames"), r"hei[-_ ]?chole0*(\d+)", _case)
+    folders = by_case(NAME, folder_of(root, "frames"), r"hei[-_ ]?chole0*(\d+)", _case)
 
     def read(case: str, side: Side) -> LabeledVideo:
         phase_file, tool_file, action_file = (
@@ -115,7 +115,7 @@ def scan(root: Path, split: Split, fps: float) -> WorkflowDataset:
     return WorkflowDataset(NAME, root, TRACKS, read_videos, split.name, split.source)
 
 
-def _folder(root: Path, *names: str) -> Path:
+def folder_of(root: Path, *names: str) -> Path:
     """A folder by its names in any case of letters; as they are written here if there is none."""
     for name in names:
         same = [child for child in root.iterdir() if child.name.lower() == name.lower()] if root.is_dir() else []
@@ -124,7 +124,7 @@ def _folder(root: Path, *names: str) -> Path:
 
 
 def _is_home(folder: Path) -> bool:
-    phases = _folder(folder, "Annotations", "Phase")
+    phases = folder_of(folder, "Annotations", "Phase")
     return bool(by_case(NAME, phases, r"(hei[-_ ]?chole\d+)_annotation_phase\.csv", str))
 
 

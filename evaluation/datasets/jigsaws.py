@@ -9,7 +9,7 @@ The folder, with one task or several::
 
 Quirks: a case is a user in a task, as trials of a user look alike, and its trials are videos of it. Frames between
 gestures and at the ends are not labeled and left out. A few trials have no transcription (Suturing_H002) and are not
-read. Not every gesture occurs in each task. Kinematics and skill are not read.
+read. Not every gesture occurs in each task. Skill is read by `jigsaws_skill.py`, kinematics by nothing.
 
 Sides: leave one user out, `suturing_B` (default) to `suturing_I`, and the same for `knot_tying` and `needle_passing`,
 where user G has no trials; there is no validation side. Means over all folds of a task are what the field reports.
