@@ -11,7 +11,12 @@ LONGEST_RUN = 64  # stills in one clip of a corpus that are looked for; curation
 
 
 def count_overlap(test_digests: Mapping[str, Sequence[str]], corpus: Corpus) -> int:
-    """Number of test files that are source files of the corpus's train split.
+    """Number of test files that are source files of the corpus's train split; see `seen_files`."""
+    return sum(map(len, seen_files(test_digests, corpus).values()))
+
+
+def seen_files(test_digests: Mapping[str, Sequence[str]], corpus: Corpus) -> dict[str, list[int]]:
+    """Which test files are source files of the corpus's train split.
 
     A clip of several stills carries the digest of their joined hex digests, and its stills follow each other in frame
     order; so every run of neighboring files of a case is compared as well. A re-encoded or cropped copy has another
@@ -20,10 +25,13 @@ def count_overlap(test_digests: Mapping[str, Sequence[str]], corpus: Corpus) -> 
     Args:
         test_digests: SHA-256 (hex) of the source files of each test case, in frame order.
         corpus: the pretraining corpus.
+
+    Returns:
+        Positions in the digests of each case that has any, ascending.
     """
     pretrained = {clip.sha256 for clip in corpus.clips("train")}
-    count = 0
-    for digests in test_digests.values():
+    seen: dict[str, list[int]] = {}
+    for case, digests in test_digests.items():
         found = {position for position, digest in enumerate(digests) if digest in pretrained}
         for start in range(len(digests)):
             joined = hashlib.sha256(digests[start].encode())
@@ -31,8 +39,9 @@ def count_overlap(test_digests: Mapping[str, Sequence[str]], corpus: Corpus) -> 
                 joined.update(digests[end].encode())
                 if joined.hexdigest() in pretrained:
                     found.update(range(start, end + 1))
-        count += len(found)
-    return count
+        if found:
+            seen[case] = sorted(found)
+    return seen
 
 
 def other_corpus(model: Path, corpus: Corpus) -> str | None:

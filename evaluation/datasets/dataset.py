@@ -17,6 +17,10 @@ IGNORE = 255  # value of pixels without a label in the masks that `read_mask` re
 SEARCH_DEPTH = 2  # folders below a data root in which a dataset is looked for
 
 
+class CaseOnTwoSidesError(UserError):
+    """A case that is trained on and tested."""
+
+
 @dataclass(frozen=True)
 class FrameReference:
     """One frame: an image file, or a native frame number (0-based) of a video file."""
@@ -59,7 +63,7 @@ class Dataset:
                 raise UserError(f"dataset {self.name} in {str(self.root)!r} has no usable frame on the {side} side")
         shared = sorted(sides["train"] & sides["test"])
         if shared:
-            raise UserError(
+            raise CaseOnTwoSidesError(
                 f"dataset {self.name} in {str(self.root)!r}: case {shared[0]!r} is on both sides of the split; "
                 "a case belongs either to train or to test"
             )

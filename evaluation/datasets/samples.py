@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from evaluation.datasets.dataset import FrameReference
+from evaluation.datasets.dataset import CaseOnTwoSidesError, FrameReference
 from evaluation.datasets.workflow import SIDES, Side, Split
 from training.errors import UserError
 from training.registry import Registry
@@ -84,7 +84,7 @@ class SampleDataset:
                 raise UserError(f"dataset {self.name} in {str(self.root)!r} has no sample on the {side} side")
         for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
             if shared := sorted(sides[one] & sides[other]):
-                raise UserError(
+                raise CaseOnTwoSidesError(
                     f"dataset {self.name} in {str(self.root)!r}: case {shared[0]!r} is on the sides {one} and {other} "
                     f"of split {self.split!r}; a case belongs to one of them"
                 )

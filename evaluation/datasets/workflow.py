@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from evaluation.datasets.dataset import CaseOnTwoSidesError
 from training.errors import UserError
 from training.registry import Registry, unknown_name
 
@@ -79,7 +80,7 @@ class WorkflowDataset:
                 raise UserError(f"dataset {self.name} in {str(self.root)!r} has no video on the {side} side")
         for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
             if shared := sorted(sides[one] & sides[other]):
-                raise UserError(
+                raise CaseOnTwoSidesError(
                     f"dataset {self.name} in {str(self.root)!r}: case {shared[0]!r} is on the sides {one} and {other} "
                     f"of split {self.split!r}; a case belongs to one of them"
                 )

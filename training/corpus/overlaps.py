@@ -75,15 +75,19 @@ class KnownOverlaps:
                     return f"{key}/{dataset.name.format(**groups)}"
         return None
 
-    def test_cases(self, case: str) -> tuple[str, ...]:
-        """The benchmark test cases among a case and all that are the same operation, sorted."""
+    def same_operation(self, case: str) -> tuple[str, ...]:
+        """A case and all that are the same operation, sorted."""
         seen, open_ = {case}, [case]
         while open_:
             for other in self._same.get(open_.pop(), ()):
                 if other not in seen:
                     seen.add(other)
                     open_.append(other)
-        return tuple(sorted(name for name in seen if self.is_tested(name)))
+        return tuple(sorted(seen))
+
+    def test_cases(self, case: str) -> tuple[str, ...]:
+        """The benchmark test cases among a case and all that are the same operation, sorted."""
+        return tuple(name for name in self.same_operation(case) if self.is_tested(name))
 
     def is_tested(self, case: str) -> bool:
         """Whether a published split tests on this case."""

@@ -45,6 +45,13 @@ CONTENT = json.loads(OVERLAPS_FILE.read_text(encoding="utf-8"))
         ("DSAD/liver/02/image00.png", "dsad/patient02"),
         ("scared/dataset1/keyframe3/data/rgb.mp4", "scared/dataset1_keyframe3"),
         ("LEMON/videos/dQw4w9WgXcQ.mp4", "lemon/dQw4w9WgXcQ"),
+        ("LapGyn4_v1.2/Surgical_Actions/Suturing/c_12_v_113587_f_13.jpg", "lapgyn4/c_12"),
+        ("LapGyn4_v1.2/Instrument_Count/3/31.jpg", None),
+        (
+            "hyper-kvasir/labeled-images/lower-gi-tract/pathological-findings/polyps/4bf58f1c-8233-41fc-9614-344e6d0fc351.jpg",
+            "hyperkvasir/4bf58f1c-8233-41fc-9614-344e6d0fc351",
+        ),
+        ("hyper-kvasir/unlabeled-images/4bf58f1c-8233-41fc-9614-344e6d0fc351.jpg", None),
         ("hospital/videos/video41.mp4", None),
         ("cholec800/video41.mp4", None),
     ],
@@ -63,6 +70,9 @@ def test_the_same_operation_under_all_its_names():
         "cholec80/video43", "cholect45/VID43", "cholect50/VID43", "ssg-vqa/VID43",
     )  # fmt: skip
     assert known.test_cases("endoscapes/010") == ("cholect50/VID96",)
+    same = {"cholec80/video67", "endoscapes/001", "m2cai16-tool/tool_video_01"}
+    assert same <= set(known.same_operation("endoscapes/001"))
+    assert known.same_operation("heichole/Hei-Chole1") == ("heichole/Hei-Chole1",)
     assert known.test_cases("psi-ava/CASE001") == ("psi-ava/CASE001",)
     assert known.test_cases("autolaparo-phase/14") == ()
 
