@@ -27,6 +27,7 @@ import numpy as np
 from evaluation.datasets.dataset import find_below
 from evaluation.datasets.label_tables import lay_on, read_frames
 from evaluation.datasets.recordings import (
+    SPARE_ROWS,
     VIDEO_SUFFIX,
     Recording,
     by_case,
@@ -182,11 +183,19 @@ def _from_0(file: Path, rows: Sequence[Mapping[str, str]]) -> np.ndarray:
 
 
 def _open_images(folder: Path, file: Path, length: int) -> Recording:
-    """Images of a case: `frame1.jpg` is native frame 0, whatever else is there."""
+    """Images of a case: `frame1.jpg` is native frame 0; there are all of them, or every n-th to the end."""
     images = images_by_number(NAME, folder)
     numbers = np.fromiter(images, np.int64)
-    gap = int(np.diff(numbers).max(initial=1))
-    if numbers[0] < 1 or abs(length - numbers[-1]) >= 2 * gap:
+    gaps = np.diff(numbers)
+    holes = np.flatnonzero(gaps != gaps[:1])
+    if len(holes):
+        before, after = numbers[holes[0] : holes[0] + 2]
+        raise UserError(
+            f"{NAME}: {str(folder)!r} has no images between frames {before} and {after}, "
+            f"but one every {gaps[0]} frames before; the dataset is incomplete"
+        )
+    step = int(gaps[0]) if len(gaps) else 1
+    if not 1 <= numbers[0] <= step or not -SPARE_ROWS <= length - numbers[-1] < step + SPARE_ROWS:
         raise UserError(
             f"{NAME}: {str(folder)!r} holds images numbered {numbers[0]} to {numbers[-1]}, but {str(file)!r} labels "
             f"the native frames 1 to {length}; images are named by native frame, as frame1.jpg"

@@ -16,8 +16,9 @@ points overrides.
 Quirks, as in the scripts of the authors: frames from the first ClippingCutting on do not count, and rows that reach
 behind it (63) are cut. Of what is left, the first 85 % (rounded down to whole seconds) are dropped, as they are nearly
 all without points. Rows that end before they begin (3, of which videos 06 and 48 lose points) say nothing. A criterion
-is met from one point on. The authors draw 5 frames of each second by chance; here it is every fifth frame. C1 is two
-structures, C2 hepatocystic triangle, C3 cystic plate, in the order of Endoscapes and not of the table.
+is met from one point on. The authors draw 5 frames of each second by chance; here it is every fifth frame, or those of
+them that were extracted, where there are images instead of videos. C1 is two structures, C2 hepatocystic triangle, C3
+cystic plate, in the order of Endoscapes and not of the table.
 
 Sides: the split of the authors, 50/15/15 by video. It is not one of Cholec80: 12 test videos are in the train side of
 `40_8_32`, so a model that was trained on that must not be scored here.
@@ -31,10 +32,10 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree.ElementTree import ParseError
 
 import numpy as np
 from openpyxl import load_workbook
-from openpyxl.utils.exceptions import InvalidFileException
 
 from evaluation.datasets import cholec80
 from evaluation.datasets.dataset import FrameReference, find_below
@@ -184,20 +185,17 @@ def _read_segments(file: Path) -> dict[str, list[Segment]]:
 def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
     """Cells of each row of the first sheet by column, with its number as a spreadsheet shows it."""
     try:
-        book = load_workbook(file, read_only=True, data_only=True)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, InvalidFileException) as error:
+        book = load_workbook(file, data_only=True)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, ParseError) as error:
         raise UserError(f"{NAME}: {str(file)!r} cannot be read as a spreadsheet ({error})") from error
-    try:
-        rows = book.worksheets[0].iter_rows(values_only=True)
-        header = [str(cell).strip() for cell in next(rows, ())]
-        missing = [name for name in ("video", *_TIMES, *CRITERIA) if name not in header]
-        if missing:
-            raise UserError(f"{NAME}: {str(file)!r} has no column {missing[0]!r}; its columns are {', '.join(header)}")
-        for number, cells in enumerate(rows, start=2):
-            if any(cell is not None for cell in cells):
-                yield number, dict(zip(header, cells, strict=False))
-    finally:
-        book.close()
+    rows = book.worksheets[0].iter_rows(values_only=True)
+    header = [str(cell).strip() for cell in next(rows, ())]
+    missing = [name for name in ("video", *_TIMES, *CRITERIA) if name not in header]
+    if missing:
+        raise UserError(f"{NAME}: {str(file)!r} has no column {missing[0]!r}; its columns are {', '.join(header)}")
+    for number, cells in enumerate(rows, start=2):
+        if any(cell is not None for cell in cells):
+            yield number, dict(zip(header, cells, strict=True))
 
 
 def _whole(value: object) -> int | None:

@@ -134,7 +134,11 @@ def test_tables_of_another_video(root: Path) -> None:
 
 
 def test_images_that_are_not_named_by_native_frame(root: Path) -> None:
-    (root / "train01" / "frame1.jpg").rename(root / "train01" / "frame0.jpg")
+    (root / "train01" / "frame40.jpg").rename(root / "frame40.jpg")
+    with pytest.raises(UserError, match=r"train01' has no images between frames 39 and 41, but one every 1 frames bef"):
+        scan(root)
+    (root / "frame40.jpg").rename(root / "train01" / "frame40.jpg")
+    write_images(root / "train01", ["frame0.jpg"])
     with pytest.raises(UserError, match=r"train01' holds images numbered 0 to 75, but '.*' labels the native frames 1"):
         scan(root)
     for path in (root / "train01").iterdir():

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -144,7 +145,14 @@ def test_broken_files(root: Path) -> None:
     with pytest.raises(UserError, match=r"cholec80-CVS.xlsx' has no column 'cystic_plate'; its columns are video"):
         scan(root)
     table.write_bytes(b"no spreadsheet")
+    with pytest.raises(UserError, match=r"cholec80-CVS.xlsx' cannot be read as a spreadsheet \(File is not a zip"):
+        scan(root)
+    with zipfile.ZipFile(table, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types")
     with pytest.raises(UserError, match=r"cholec80-CVS.xlsx' cannot be read as a spreadsheet"):
+        scan(root)
+    write_book(table, [], [])
+    with pytest.raises(UserError, match=r"cholec80-CVS.xlsx' has no column 'video'"):
         scan(root)
     write_book(table, ROWS)
     write_table(phases, ["Frame", "Phase"], [(frame, "Preparation") for frame in range(220)])
