@@ -146,21 +146,23 @@ def _tables(root: Path, folder: str) -> dict[str, Path]:
 
 def _read_tools(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Native frames from 0, int64 (N,), and tools, int8 (N, 21) of 0, 1 and `UNLABELED`."""
-    rows = [{key.lower(): text for key, text in row.items()} for row in read_rows(NAME, file, ["Frame"], ",")]
-    missing = [tool for tool in TOOLS if rows and tool.lower() not in rows[0]]
+    rows = read_rows(NAME, file, ["Frame"], ",")
+    frames = _from_0(file, rows)
+    spelled = {column.lower(): column for column in rows[0]}
+    missing = [tool for tool in TOOLS if tool.lower() not in spelled]
     if missing:
         raise UserError(f"{NAME}: {str(file)!r} has no column {missing[0]!r}; its columns are {', '.join(rows[0])}")
+    columns, evaluated = [spelled[tool.lower()] for tool in TOOLS], spelled.get(_EVALUATED)
     tools = np.full((len(rows), len(TOOLS)), UNLABELED, np.int8)
     for number, row in enumerate(rows, start=1):
-        if row.get(_EVALUATED, "1") not in ("0", "1"):
-            raise UserError(f"{NAME}: row {number} of {str(file)!r} has {_EVALUATED} {row[_EVALUATED]!r}; it is 0 or 1")
-        for column, tool in enumerate(TOOLS):
-            text = row[tool.lower()]
-            if text not in _PRESENCE:
-                raise UserError(f"{NAME}: row {number} of {str(file)!r} has {tool} {text!r}; it is 0, 0.5 or 1")
-            if row.get(_EVALUATED, "1") == "1":
-                tools[number - 1, column] = _PRESENCE[text]
-    return _from_0(file, [{"Frame": row["frame"]} for row in rows]), tools
+        if evaluated and row[evaluated] not in ("0", "1"):
+            raise UserError(f"{NAME}: row {number} of {str(file)!r} has {evaluated} {row[evaluated]!r}; it is 0 or 1")
+        wrong = next((column for column in columns if row[column] not in _PRESENCE), None)
+        if wrong:
+            raise UserError(f"{NAME}: row {number} of {str(file)!r} has {wrong} {row[wrong]!r}; it is 0, 0.5 or 1")
+        if not evaluated or row[evaluated] == "1":
+            tools[number - 1] = [_PRESENCE[row[column]] for column in columns]
+    return frames, tools
 
 
 def _read_steps(file: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -102,7 +102,7 @@ def test_shipped_split() -> None:
 @pytest.mark.parametrize(
     ("kind", "line", "text", "message"),
     [
-        ("tool", 3, "2,1" + ",0.7" * 21, r"row 2 of '.*train01.csv' has Biomarker '0.7'; it is 0, 0.5 or 1"),
+        ("tool", 3, "2,1" + ",0.7" * 21, r"row 2 of '.*train01.csv' has biomarker '0.7'; it is 0, 0.5 or 1"),
         ("tool", 3, "2,2" + ",0" * 21, r"row 2 of '.*train01.csv' has to_be_evaluated '2'; it is 0 or 1"),
         ("tool", 3, "1,1" + ",0" * 21, r"row 2 of '.*train01.csv' is of frame 1, after frame 1"),
         ("tool", 2, "0,1" + ",0" * 21, r"row 1 of '.*train01.csv' is of Frame 0; frames count from 1"),
