@@ -1,0 +1,1 @@
+"""Leakage: whether what is tested on was trained on, by name, by file, by picture and by public knowledge."""
