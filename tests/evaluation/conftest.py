@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -23,6 +23,9 @@ from modeling_zen import ZenConfig, ZenImageProcessor, ZenModel
 from training.corpus import Clip
 from training.corpus.manifest import CLIP_SCHEMA, fingerprint, write_rows
 from training.corpus.shards import SHARD_SCHEMA
+
+if TYPE_CHECKING:
+    from tests.evaluation.world import World
 
 HEIGHT, WIDTH = 48, 64
 INSTRUMENTS = ["grasper", "hook"]
@@ -177,6 +180,14 @@ def endoscapes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("corpora") / "corpus")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path, endoscapes_folder: Path) -> "World":
+    """Tiny copies of all datasets, written once; a test that damages one copies it first."""
+    from tests.evaluation.world import write_world  # reads the whole benchmark in, which few tests need
+
+    return write_world(tmp_path_factory.mktemp("world"), synthetic_folder, endoscapes_folder)
 
 
 @pytest.fixture
