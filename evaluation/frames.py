@@ -26,6 +26,18 @@ class CorpusFrame:
     position: int
 
 
+class UnreadableFrameError(UserError):
+    """A file of frames that cannot be decoded."""
+
+    def __init__(self, path: Path, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+    def concerns(self, frame: "AnyFrame") -> bool:
+        """Whether a frame lies in that file."""
+        return isinstance(frame, FrameReference) and frame.path == self.path
+
+
 AnyFrame = FrameReference | CorpusFrame
 
 
@@ -47,7 +59,7 @@ def decode(frames: Sequence[AnyFrame], image_size: int) -> Iterator[np.ndarray]:
         uint8 (image_size, image_size, 3) RGB, one per reference.
 
     Raises:
-        UserError: a file that cannot be decoded, or a frame number beyond the end of its video.
+        UnreadableFrameError: a file that cannot be decoded, or a frame number beyond the end of its video.
     """
     corpora: dict[Path, Corpus] = {}
     clips: dict[tuple[Path, str], Clip] = {}
@@ -92,18 +104,19 @@ def _read_image(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
     except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"image {str(path)!r} cannot be decoded ({error})") from error
+        raise UnreadableFrameError(path, f"image {str(path)!r} cannot be decoded ({error})") from error
 
 
 def _read_video(path: Path, indices: list[int], decoder: DecoderProcess) -> Iterator[np.ndarray]:
     try:
         count = len(decoder.open(path).timestamps)
     except DecodeError as error:
-        raise UserError(f"video {str(path)!r} cannot be decoded ({error}); it is damaged or no video") from error
+        message = f"video {str(path)!r} cannot be decoded ({error}); it is damaged or no video"
+        raise UnreadableFrameError(path, message) from error
     beyond = [index for index in indices if not 0 <= index < count]
     if beyond:
-        raise UserError(f"video {str(path)!r} has {count} frames; frame {beyond[0]} was asked for")
+        raise UnreadableFrameError(path, f"video {str(path)!r} has {count} frames; frame {beyond[0]} was asked for")
     for index, frame in zip(indices, decoder.read(indices), strict=True):
         if isinstance(frame, Lost):
-            raise UserError(f"frame {index} of video {str(path)!r} cannot be decoded ({frame.detail})")
+            raise UnreadableFrameError(path, f"frame {index} of video {str(path)!r} cannot be decoded ({frame.detail})")
         yield frame

@@ -1,11 +1,11 @@
-"""The list of tasks for the command line: family, dataset, licence, and where the data was found."""
+"""The list of tasks for the command line: family, dataset, licence, where to get it, and where the data was found."""
 
 from pathlib import Path
 
 from evaluation.runner import BenchmarkSettings, check_sources
 from evaluation.tasks import TASKS
 
-_HEADINGS = ("task", "family", "probes", "data", "licence", "found in")
+_HEADINGS = ("task", "family", "probes", "data", "licence", "obtain", "found in")
 
 
 def list_tasks(data_roots: tuple[Path, ...], corpus: Path | None) -> str:
@@ -15,7 +15,7 @@ def list_tasks(data_roots: tuple[Path, ...], corpus: Path | None) -> str:
     for task in (TASKS.get(name) for name in TASKS.names()):
         home = task.find(sources)
         found = str(home) if home else "not found"
-        rows.append((task.name, task.family, ", ".join(task.probes), task.source, task.licence, found))
+        rows.append((task.name, task.family, ", ".join(task.probes), task.source, task.licence, task.obtain, found))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)

@@ -72,6 +72,7 @@ class ResultRecord:
     `value` and floors are None where the metric is undefined (rank correlation of a constant), as its card says.
     `interval` is the 95 % bootstrap interval over test cases (None with a single one), `per_case` the metric on each
     case alone (None where undefined). Hyper-parameters carry where they were chosen; test cases are no possible answer.
+    A model has as many records in a table as there are `measures`; if some are missing it is measured again.
     `primary` marks the measure that a task is ranked by. `shots` is None where all training cases were used.
     `predictions` names a file beside the results file (`evaluation.predictions`), None for tasks that keep none.
     `pretraining_overlap` counts test files that were in the pretraining corpus; None means that it was not checked.
@@ -105,6 +106,7 @@ class ResultRecord:
     device: str
     seconds: float
     created: str
+    measures: int = 1
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -220,14 +222,18 @@ def read_records(path: Path) -> list[ResultRecord]:
 
 
 def append_records(path: Path, records: Iterable[ResultRecord]) -> None:
-    """Append to the results file, each record by one write to an append-only handle, then force them to disk."""
+    """Append to the results file by one write to an append-only handle, then force it to disk.
+
+    Records of one call are there together or not at all, whatever other processes append.
+    """
+    lines = "".join(record.to_line() for record in records).encode()
+    if not lines:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        for record in records:
-            line = record.to_line().encode()
-            if os.write(handle, line) != len(line):
-                raise OSError(f"results file {str(path)!r}: the disk took only part of a line")
+        if os.write(handle, lines) != len(lines):
+            raise OSError(f"results file {str(path)!r}: the disk took only part of the records")
         os.fsync(handle)
     finally:
         os.close(handle)

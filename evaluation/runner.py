@@ -1,68 +1,73 @@
-"""Runs tasks x probes x models: features once, floors beside every score, records appended group by group."""
+"""Runs tasks x protocols x models: features once, floors beside every score, records appended table by table."""
 
 import datetime
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
 
-from evaluation.backbones import Backbone, ColorHistogram, Identity, Role, TeacherBackbone, load_zen, random_init
-from evaluation.backbones.backbone import sha256_of_json
-from evaluation.bootstrap import interval, paired_interval, per_case, point
+from evaluation.arms import arms_of
+from evaluation.backbones import Backbone, ColorHistogram, random_init
+from evaluation.backbones.loading import load_backbone
 from evaluation.features import FeatureStore, extract_features
-from evaluation.frames import RESAMPLING
+from evaluation.frames import RESAMPLING, UnreadableFrameError
+from evaluation.measuring import Bench, Group, measure, plan
 from evaluation.overlap import count_overlap, other_corpus
-from evaluation.protocols import PROTOCOLS, Chosen
-from evaluation.records import Floors, Paired, ResultRecord, Split, append_records, read_records
-from evaluation.tasks import TASKS, LoadedTask, Sources, Task, Variant
-from evaluation.tasks.task import DetailedPrediction
+from evaluation.protocols import PROTOCOLS
+from evaluation.protocols.end_to_end import FinetuneSettings
+from evaluation.protocols.lora import LoraSettings
+from evaluation.protocols.pixels import Pixels
+from evaluation.protocols.probe import PROBES
+from evaluation.protocols.trained import Training
+from evaluation.records import ResultRecord, append_records, read_records
+from evaluation.skips import Skip, append_skips
+from evaluation.tasks import TASKS, LoadedTask, Sources, Task
 from training.bootstrap import RESAMPLES
+from training.config import to_plain
 from training.corpus import Corpus
 from training.errors import UserError
 from training.registry import unknown_name
 
 FOUND = "found"  # the word for every task whose data is there
-MAJORITY = "majority"
-_PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pillow", "opencv-python-headless", "decord")
-_NOT_CHOSEN = Chosen({}, "fixed before the run", "the constant predictor has nothing to choose")
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
     """One benchmark run, as asked for on the command line."""
 
-    model: str  # folder or Hub id of the student
+    model: str  # folder, Hub id or peer: the student
     output: Path  # results file, appended to
-    tasks: tuple[str, ...] = (FOUND,)  # task names, or "found"
+    tasks: tuple[str, ...] = (FOUND,)  # task names, TASK@SPLIT for another split than the default, or "found"
     teachers: tuple[str, ...] = ()  # teacher names, Hub ids or folders to stand beside the student
-    protocols: tuple[str, ...] = ("frozen",)  # the only one so far
+    peers: tuple[str, ...] = ()  # peers, Hub ids or folders to stand beside it as well
+    protocols: tuple[str, ...] = ("frozen",)
+    probes: tuple[str, ...] = ()  # those asked for; all that a task has if empty
     data_roots: tuple[Path, ...] = ()  # folders searched for datasets, two levels deep
     corpus: Path | None = None  # pretraining corpus: teacher_agreement and the overlap count
     image_size: int = 224  # pixels; the size the paper's field reports at, a multiple of 14, 16 and 32
-    seed: int = 0  # of random init, bootstrap and draws of cells
+    seeds: tuple[int, ...] = (0,)  # of probes, training, bootstrap and draws; random init takes the first
+    features: Path | None = None  # folder of stored features; None: beside the results file
     memory_limit: float = 16.0  # GB the features may take
+    finetune: FinetuneSettings = field(default_factory=FinetuneSettings)  # of full_finetune and lora
+    lora: LoraSettings = field(default_factory=LoraSettings)
 
 
 @dataclass(frozen=True)
-class _Group:
-    """What shares one table: a task's variant under one probe, and the models that have no record of it yet."""
+class Loaded:
+    """A task that was asked for, with its data."""
 
+    name: str
     task: Task
-    loaded: LoadedTask
-    variant: Variant
-    probe: str
-    settings: dict[str, Any]
-    existing: dict[str, ResultRecord] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
+    data: LoadedTask
 
 
-def run_benchmark(settings: BenchmarkSettings, say: Callable[[str], None]) -> list[ResultRecord]:
-    """Measure what is asked and not yet in the results file.
+def run_benchmark(settings: BenchmarkSettings, say: Say) -> list[ResultRecord]:
+    """Measure what is asked and not yet in the results file; what cannot be measured goes to the skip list.
+
+    In several processes each extracts its share of the features and measures every N-th table.
 
     Args:
         settings: see the class.
@@ -72,50 +77,48 @@ def run_benchmark(settings: BenchmarkSettings, say: Callable[[str], None]) -> li
         All records of this run, old and new, table by table.
 
     Raises:
-        UserError: anything wrong with names, folders, data or the results file; nothing has been written then.
+        UserError: anything wrong with names, folders or the results file, or no task at all that can be measured.
     """
-    stored = {record.key: record for record in read_records(settings.output)}
+    state = PartialState()
+    stored = read_records(settings.output)
     sources = check_sources(settings)
-    tasks = choose_tasks(settings, sources, say)
-    loaded = [(task, task.load(sources)) for task in tasks]
-    device = _device()
+    chosen = choose_tasks(settings, sources, say)
+    device = torch.device(state.device)
     backbones = load_backbones(settings, device)
     corpus = Corpus.open(settings.corpus) if settings.corpus else None
     if corpus and (warning := other_corpus(Path(settings.model), corpus)):
         say(f"warning: {warning}")
 
-    groups = [
-        _plan(task, data, variant, probe, backbones, settings, stored)
-        for task, data in loaded
-        for variant in data.variants(backbones)
-        for probe in task.probes
-    ]
-    skipped = sum(len(group.existing) for group in groups)
-    if skipped:
-        say(f"{skipped} records are already in {settings.output}: skipped")
-    open_groups = [group for group in groups if group.missing]
-    needed = _needed(open_groups, backbones)
-    store = extract_features(
-        needed,
-        [frame for group in open_groups for frame in group.loaded.frames],
-        [frame for group in open_groups for frame in group.loaded.dense_frames],
-        settings.image_size,
-        memory_limit=settings.memory_limit,
-    )
-    overlaps = {id(data): count_overlap(data.test_digests(), corpus) if corpus else None for _, data in loaded}
-    records: list[ResultRecord] = []
-    for group in groups:
-        new = _measure(group, store, backbones, settings, overlaps[id(group.loaded)], device) if group.missing else []
-        append_records(settings.output, new)
-        records += [*group.existing.values(), *new]
-    return records
+    loaded, skips = load_tasks(chosen, sources)
+    if not loaded:
+        raise UserError("; ".join(skip.reason for skip in skips))
+    groups, more = plan_groups(settings, loaded, backbones, stored)
+    skips += more
+    done = sum(len(records) for group in groups for records in group.existing.values())
+    if done:
+        say(f"{done} records are already in {settings.output}: skipped")
+    groups, store, lost = extract(settings, groups, backbones)
+    report_skips(settings, [*skips, *lost], say)
+
+    kept = {id(group.loaded): group.loaded for group in groups}
+    overlaps = {key: count_overlap(data.test_digests(), corpus) if corpus else None for key, data in kept.items()}
+    with Pixels(settings.image_size) as pixels:
+        training = Training(pixels, beside(settings.output, "adapters"), settings.finetune, settings.lora)
+        bench = Bench(backbones, store, training, beside(settings.output, "predictions"), overlaps, device)
+        for number, group in enumerate(groups):
+            if group.missing and number % state.num_processes == state.process_index:
+                append_records(settings.output, measure(group, bench))
+    state.wait_for_everyone()
+    return records_of(groups, read_records(settings.output))
 
 
 def check_sources(settings: BenchmarkSettings) -> Sources:
-    """The places to look for data; `UserError` for a folder that does not exist or a protocol that is not known."""
+    """The places to look for data; `UserError` for a folder that does not exist or a name that is not known."""
     for name in settings.protocols:
         if name not in PROTOCOLS:
             raise unknown_name("protocol", name, PROTOCOLS)
+    for name in settings.probes:
+        PROBES.get(name)
     for root in settings.data_roots:
         if not root.is_dir():
             raise UserError(f"data root {str(root)!r} is not a folder")
@@ -124,162 +127,160 @@ def check_sources(settings: BenchmarkSettings) -> Sources:
     return Sources(settings.data_roots, settings.corpus)
 
 
-def choose_tasks(settings: BenchmarkSettings, sources: Sources, say: Callable[[str], None]) -> list[Task]:
+def choose_tasks(settings: BenchmarkSettings, sources: Sources, say: Say) -> list[tuple[str, Task]]:
     """The tasks asked for; with "found", those whose data is there (agreement only if there are teachers)."""
     names = list(dict.fromkeys(settings.tasks))
-    asked = [TASKS.get(name) for name in names if name != FOUND]
-    for task in asked:
+    asked = [(name, TASKS.get(name.partition("@")[0])) for name in names if name != FOUND]
+    for _, task in asked:
         if task.family == "agreement" and not settings.teachers:
             raise UserError(f"task {task.name!r} needs a teacher; name at least one with --teachers")
     if FOUND in names:
+        present = {task.name for _, task in asked}
         for task in (TASKS.get(name) for name in TASKS.names()):
-            home = task.find(sources)
-            if task in asked or home is None or (task.family == "agreement" and not settings.teachers):
+            if task.name in present or (task.family == "agreement" and not settings.teachers):
                 continue
-            say(f"found {task.name} in {home}")
-            asked.append(task)
+            if (home := task.find(sources)) is not None:
+                say(f"found {task.name} in {home}")
+                asked.append((task.name, task))
     if not asked:
-        roots = ", ".join(repr(str(root)) for root in settings.data_roots) or "(no --data-root given)"
-        raise UserError(f"no task has its data in or up to two levels below {roots}; --list shows what each one needs")
+        raise UserError(f"no task has its data in or up to two levels below {sources}; --list shows what each needs")
     return asked
 
 
 def load_backbones(settings: BenchmarkSettings, device: torch.device) -> list[Backbone]:
-    """Student, random init, teachers and histogram, in the order of the tables, all able to take the image size."""
-    student = load_zen(settings.model, device)
+    """Student, random init, teachers, peers and histogram, in the order of the tables, able to take the image size."""
+    student = load_backbone(settings.model, "student", device)
     student.check_size(settings.image_size)
-    teachers = [TeacherBackbone(name, device) for name in settings.teachers]
-    backbones: list[Backbone] = [student, random_init(student, settings.seed, device), *teachers, ColorHistogram()]
+    teachers = [load_backbone(name, "teacher", device) for name in settings.teachers]
+    peers = [load_backbone(name, "peer", device) for name in settings.peers]
+    floor = random_init(student, settings.seeds[0], device)
+    backbones: list[Backbone] = [student, floor, *teachers, *peers, ColorHistogram()]
     names = [backbone.name for backbone in backbones]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"two backbones of this run are called {name!r}; name each teacher once")
+            raise UserError(f"two backbones of this run are called {name!r}; name each model once")
     for backbone in backbones:
         backbone.check_size(settings.image_size)
     return backbones
 
 
-def _device() -> torch.device:
-    state = PartialState()
-    if state.num_processes > 1:
-        raise UserError(f"the benchmark runs in one process; it was started in {state.num_processes}")
-    return torch.device(state.device)
+def load_tasks(chosen: Sequence[tuple[str, Task]], sources: Sources) -> tuple[list[Loaded], list[Skip]]:
+    """Read the labels of every task; one whose data is wrong is skipped with the reason, the others go on."""
+    loaded, skips = [], []
+    for name, task in chosen:
+        try:
+            loaded.append(Loaded(name, task, task.load(sources, name.partition("@")[2] or None)))
+        except UserError as error:
+            skips.append(_skip(name, str(error)))
+    return loaded, skips
 
 
-def _plan(
-    task: Task,
-    loaded: LoadedTask,
-    variant: Variant,
-    probe: str,
-    backbones: Sequence[Backbone],
+def plan_groups(
     settings: BenchmarkSettings,
-    stored: dict[tuple[str, ...], ResultRecord],
-) -> _Group:
-    student = backbones[0].identity.weights_sha256
+    loaded: Sequence[Loaded],
+    backbones: Sequence[Backbone],
+    stored: Sequence[ResultRecord],
+) -> tuple[list[Group], list[Skip]]:
+    """Every table of the run, and the protocols that do not apply to a task."""
     facts = {
         "image_size": settings.image_size,
         "resampling": RESAMPLING,
-        "data_sha256": loaded.data_sha256,
         "bootstrap_resamples": RESAMPLES,
-        "student_sha256": student,
+        "student_sha256": backbones[0].identity.weights_sha256,
     }
-    group = _Group(task, loaded, variant, probe, facts)
-    found = {
-        (record.model_role, record.backbone.weights_sha256, record.backbone.preprocessing_sha256): record
-        for record in stored.values()
-        if (record.task, record.variant, record.probe) == (task.name, variant.name, probe)
-        and record.seeds == (settings.seed,)
-        and dict(record.settings) == facts
+    trained = {
+        "full_finetune": {"finetune": to_plain(settings.finetune)},
+        "lora": {"finetune": to_plain(settings.finetune), "lora": to_plain(settings.lora)},
     }
-    for name, role, identity in _models(backbones):
-        if name == variant.teacher:  # a teacher's agreement with itself says nothing
-            continue
-        record = found.get((role, identity.weights_sha256, identity.preprocessing_sha256))
-        if record is None:
-            group.missing.append(name)
-        else:
-            group.existing[name] = record
-    return group
-
-
-def _models(backbones: Sequence[Backbone]) -> list[tuple[str, Role, Identity]]:
-    """Name, role and identity of every row of a table: the backbones and the constant predictor."""
-    nothing = sha256_of_json("constant predictor")
-    majority = Identity("constant", None, nothing, nothing)
-    return [*((b.name, b.role, b.identity) for b in backbones), (MAJORITY, "majority", majority)]
-
-
-def _needed(groups: Sequence[_Group], backbones: Sequence[Backbone]) -> list[Backbone]:
-    """Backbones whose features are needed: those without a record, the student to pair with, the teachers aimed at."""
-    names = {name for group in groups for name in group.missing}
-    names |= {str(group.variant.teacher) for group in groups}
-    return [b for b in backbones if groups and (b.role == "student" or b.name in names)]
-
-
-def _measure(
-    group: _Group,
-    store: FeatureStore,
-    backbones: Sequence[Backbone],
-    settings: BenchmarkSettings,
-    overlap: int | None,
-    device: torch.device,
-) -> list[ResultRecord]:
-    """Records of the models a group lacks. The student is predicted in any case: the others are paired with it."""
-    student = backbones[0]
-    predictions: dict[str, tuple[DetailedPrediction, Chosen, float]] = {}
-    for name in dict.fromkeys([student.name, *group.missing]):
-        start = time.perf_counter()
-        if name == MAJORITY:
-            result, chosen = group.loaded.constant(group.variant, store), _NOT_CHOSEN
-        else:
-            result, chosen = group.loaded.predict(group.variant, group.probe, store, name, settings.seed)
-        predictions[name] = result, chosen, time.perf_counter() - start
-    roles = {name: role for name, role, _ in _models(backbones)}
-    values = {role: record.value for record in group.existing.values() for role in (record.model_role,)}
-    values |= {roles[name]: point(prediction) for name, (prediction, _, _) in predictions.items()}
-    floors = Floors(values["majority"], values["random_init"], values["histogram"])
-    reference = predictions[student.name][0]
-    records = []
-    for name, role, identity in _models(backbones):
-        if name not in group.missing:
-            continue
-        prediction, chosen, seconds = predictions[name]
-        value = point(prediction)
-        paired = None
-        if role != "student":
-            gap = paired_interval(reference, prediction, settings.seed)
-            paired = Paired("student", student.identity.weights_sha256, point(reference) - value, gap)
-        extracted = store.backbones[name].seconds if name in store.backbones else 0.0
-        records.append(
-            ResultRecord(
-                model=name,
-                model_role=role,
-                backbone=identity,
-                task=group.task.name,
-                dataset=group.loaded.dataset,
-                split=Split(group.loaded.split.train, group.loaded.split.test, group.loaded.split.source),
-                protocol=settings.protocols[0],
-                probe=group.probe,
-                shots=None,
-                metric=group.task.metric,
-                variant=group.variant.name,
-                primary=True,
-                higher_is_better=True,
-                value=value,
-                per_case=per_case(prediction),
-                interval=interval(prediction, settings.seed),
-                paired=paired,
-                hyperparameters=chosen,
-                seeds=(settings.seed,),
-                floors=floors,
-                settings=group.settings,
-                details={**prediction.details(), "feature_seconds": round(extracted, 2)},
-                predictions=None,
-                pretraining_overlap=overlap,
-                package_versions={package: version(package) for package in _PACKAGES},
-                device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-                seconds=round(seconds, 3),
-                created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    groups, skips = [], []
+    for each in loaded:
+        arms, refused = arms_of(each.task, each.data, settings.protocols, settings.probes)
+        skips += [_skip(each.name, reason, protocol) for protocol, reason in refused.items()]
+        groups += [
+            plan(
+                each.name,
+                each.task,
+                each.data,
+                aim,
+                arm,
+                seed,
+                backbones,
+                facts | trained.get(arm.protocol, {}),
+                stored,
             )
-        )
-    return records
+            for aim in each.data.aims(backbones)
+            for arm in arms
+            for seed in settings.seeds
+        ]
+    return groups, skips
+
+
+def extract(
+    settings: BenchmarkSettings, groups: list[Group], backbones: Sequence[Backbone]
+) -> tuple[list[Group], FeatureStore, list[Skip]]:
+    """Features of all frames that open tables need, in one pass; tasks with an unreadable frame are left out."""
+    skips: list[Skip] = []
+    while True:
+        needed, frames, dense, coarse = wanted(groups, backbones)
+        try:
+            store = extract_features(
+                needed,
+                frames,
+                dense,
+                settings.image_size,
+                memory_limit=settings.memory_limit,
+                folder=features_folder(settings),
+                coarse_frames=coarse,
+            )
+            return groups, store, skips
+        except UnreadableFrameError as error:
+            bad = {group.name for group in groups if any(error.concerns(frame) for frame in group.loaded.frames)}
+            skips += [_skip(name, str(error)) for name in sorted(bad)]
+            groups = [group for group in groups if group.name not in bad]
+            if not bad or not groups:
+                raise
+
+
+def wanted(groups: Sequence[Group], backbones: Sequence[Backbone]) -> tuple[list[Backbone], list, list, list]:
+    """Backbones and frames of open tables on stored features: all frames, those with dense and with coarse tokens.
+
+    Backbones are those without a record, the student to pair with, and the teachers aimed at.
+    """
+    reading = [g for g in groups if g.missing and g.arm.protocol in ("frozen", "few_shot", "transfer")]
+    names = {name for group in reading for name in group.missing} | {str(group.aim.teacher) for group in reading}
+    needed = [b for b in backbones if reading and (b.role == "student" or b.name in names)]
+    tasks = {id(group.loaded): group.loaded for group in reading}
+    places = {id(group.loaded): group.loaded for group in reading if group.arm.probe == "attentive"}
+    return (
+        needed,
+        [frame for data in tasks.values() for frame in data.frames],
+        [frame for data in tasks.values() for frame in data.dense_frames],
+        [frame for data in places.values() for frame in data.frames],
+    )
+
+
+def beside(output: Path, noun: str) -> Path:
+    """The folder of something that belongs to a results file: `results.jsonl` -> `results.<noun>`."""
+    return output.with_name(f"{output.stem}.{noun}")
+
+
+def features_folder(settings: BenchmarkSettings) -> Path:
+    """Where the features of a run are kept."""
+    return settings.features or beside(settings.output, "features")
+
+
+def records_of(groups: Sequence[Group], stored: Sequence[ResultRecord]) -> list[ResultRecord]:
+    """The records of some tables, in their order; those of a model without a record of the table are left out."""
+    return [record for group in groups for record in stored if group.holds(record)]
+
+
+def report_skips(settings: BenchmarkSettings, skips: Sequence[Skip], say: Say) -> None:
+    """Say and write down what is left out."""
+    for skip in skips:
+        say(f"skipped {skip.task}{f', {skip.protocol}' if skip.protocol else ''}: {skip.reason}")
+    if PartialState().is_main_process:
+        append_skips(settings.output, skips)
+
+
+def _skip(task: str, reason: str, protocol: str = "") -> Skip:
+    return Skip(task, protocol, "", "", reason, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))

@@ -1,8 +1,7 @@
 """Semantic segmentation by a linear map of dense tokens: mean IoU from one global confusion matrix per case."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,38 +14,15 @@ from evaluation.features import FeatureStore
 from evaluation.frames import AnyFrame
 from evaluation.metrics.mean_iou import confusion_matrix, iou_per_class, mean_iou
 from evaluation.metrics.mean_iou.mean_iou import VARIANT
-from evaluation.protocols import Chosen, frozen
-from evaluation.tasks.labels import case_index, file_digests, split_records
-from evaluation.tasks.task import Variant, register_dataset_task
+from evaluation.protocols import frozen
+from evaluation.scoring import Measured
+from evaluation.scoring.measured import named
+from evaluation.tasks.labels import case_index, split_records
+from evaluation.tasks.problems import CONSTANT, sha256_of_file
+from evaluation.tasks.task import Aim, Outcome
 from training.errors import UserError
 
-METRIC = "mean_iou"
-PROBES = ("linear",)
-
 _IMAGES = 8  # test images read at a time: bounds memory at native resolution
-
-
-@dataclass(frozen=True)
-class SegmentationPrediction:
-    """Pixel confusion matrices by (reference, prediction), int64 (cases, K, K)."""
-
-    cases: tuple[str, ...]
-    confusions: np.ndarray
-    names: tuple[str, ...]
-
-    def values(self, weights: np.ndarray) -> np.ndarray:
-        """Mean IoU for each multiset of cases: (R, cases) -> (R,)."""
-        return mean_iou(np.einsum("rc,cij->rij", weights, self.confusions.astype(np.float64)))
-
-    def details(self) -> dict[str, Any]:
-        """IoU and test pixels of each class; classes without test pixels by name."""
-        total = self.confusions.sum(axis=0)
-        named = dict(zip(self.names, iou_per_class(total), strict=True))
-        return {
-            "per_class": {name: None if np.isnan(value) else float(value) for name, value in named.items()},
-            "absent_classes": [name for name, value in named.items() if np.isnan(value)],
-            "pixels": {name: int(n) for name, n in zip(self.names, total.sum(axis=1), strict=True)},
-        }
 
 
 class SegmentationTask:
@@ -62,13 +38,11 @@ class SegmentationTask:
         self.dense_frames = self.frames
         self._counts: dict[tuple[int, int], np.ndarray] = {}  # by grid: masks are read once per grid, not per backbone
 
-    def variants(self, backbones: Sequence[Backbone]) -> list[Variant]:
-        """One number, whatever the backbones."""
-        return [Variant(VARIANT)]
+    def aims(self, backbones: Sequence[Backbone]) -> list[Aim]:
+        """One, whatever the backbones."""
+        return [Aim()]
 
-    def predict(
-        self, variant: Variant, probe: str, store: FeatureStore, backbone: str, seed: int
-    ) -> tuple[SegmentationPrediction, Chosen]:
+    def predict(self, aim: Aim, probe: str, store: FeatureStore, backbone: str, seed: int) -> Outcome:
         """Confusion matrices of the probe fitted on the training frames; logits are upsampled bilinearly."""
         counts = self._train_counts(store.grid(backbone))
         cases = [record.case_id for record in self._train]
@@ -81,20 +55,23 @@ class SegmentationTask:
             for offset, record in enumerate(batch):
                 mask = self._mask(record)
                 confusions[index[start + offset]] += _confusion(logits[offset], mask)
-        return SegmentationPrediction(self.split.test, confusions, self._names), chosen
+        return Outcome([measured_iou(self.split.test, confusions, self._names)], chosen)
 
-    def constant(self, variant: Variant, store: FeatureStore) -> SegmentationPrediction:
+    def constant(self, aim: Aim, store: FeatureStore) -> Outcome:
         """Every pixel gets the most frequent class of the training masks."""
         classes = len(self._names)
         frequent = int(self._train_counts((1, 1)).sum(axis=(0, 1, 2)).argmax())
         confusions = np.zeros((len(self.split.test), classes, classes), dtype=np.int64)
         for position, record in zip(case_index(self.split.test, self._test), self._test, strict=True):
             confusions[position, :, frequent] += np.bincount(self._mask(record).ravel(), minlength=256)[:classes]
-        return SegmentationPrediction(self.split.test, confusions, self._names)
+        return Outcome([measured_iou(self.split.test, confusions, self._names)], CONSTANT)
 
     def test_digests(self) -> Mapping[str, Sequence[str]]:
         """SHA-256 of the image or video files of each test case, in frame order."""
-        return file_digests(self._test)
+        files: dict[str, dict[Path, None]] = {}
+        for record in self._test:
+            files.setdefault(record.case_id, {})[record.frame.path] = None
+        return {case: [sha256_of_file(path) for path in paths] for case, paths in files.items()}
 
     def _mask(self, record: Record) -> np.ndarray:
         if record.mask is None:
@@ -108,6 +85,22 @@ class SegmentationTask:
             if not self._counts[grid].any():
                 raise UserError(f"dataset {self.dataset}: no training mask has a labeled pixel")
         return self._counts[grid]
+
+
+def measured_iou(cases: tuple[str, ...], confusions: np.ndarray, names: tuple[str, ...]) -> Measured:
+    """Mean IoU from pixel confusion matrices by (reference, prediction), int64 (cases, K, K), of each case."""
+    total = confusions.sum(axis=0)
+    per_class = named(names, iou_per_class(total))
+    detail = {
+        "per_class": per_class,
+        "absent_classes": [name for name, value in per_class.items() if value is None],
+        "pixels": dict(zip(names, total.sum(axis=1).tolist(), strict=True)),
+    }
+
+    def compute(weights: np.ndarray) -> np.ndarray:
+        return mean_iou(np.einsum("rc,cij->rij", weights, confusions.astype(np.float64)))
+
+    return Measured("mean_iou", VARIANT, cases, compute, primary=True, detail=detail)
 
 
 def cell_counts(mask: np.ndarray, grid: tuple[int, int], classes: int) -> np.ndarray:
@@ -133,7 +126,3 @@ def _confusion(logits: torch.Tensor, mask: np.ndarray) -> np.ndarray:
     """Upsample logits (K, h, w) to the mask's size and count."""
     upsampled = F.interpolate(logits[None], size=mask.shape, mode="bilinear", align_corners=False)[0]
     return confusion_matrix(mask, upsampled.numpy().argmax(axis=0), len(logits), IGNORE)
-
-
-for _dataset in ("synthetic", "endoscapes"):
-    register_dataset_task(f"segmentation_{_dataset}", "segmentation", _dataset, METRIC, PROBES, SegmentationTask)

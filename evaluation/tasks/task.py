@@ -1,16 +1,16 @@
-"""What a task is: where its data lies, which frames it needs, how features become predictions with a metric."""
+"""What a task is: where its data lies, which frames it needs, how features become predictions with their measures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from evaluation.backbones import Backbone
-from evaluation.bootstrap import Prediction
-from evaluation.datasets import DATASETS, Dataset
 from evaluation.features import FeatureStore
 from evaluation.frames import AnyFrame
-from evaluation.protocols import Chosen
+from evaluation.predictions import Predictions
+from evaluation.protocols.selection import Chosen
+from evaluation.scoring import Measured
 from training.errors import UserError
 from training.registry import Registry
 
@@ -22,30 +22,42 @@ class Sources:
     data_roots: tuple[Path, ...]
     corpus: Path | None
 
+    def __str__(self) -> str:
+        """The folders, for messages."""
+        return ", ".join(repr(str(root)) for root in self.data_roots) or "(no --data-root given)"
+
+    def find(self, find: Callable[[Path], Path | None]) -> Path | None:
+        """What `find` finds in the first of the folders that has it."""
+        return next((home for home in map(find, self.data_roots) if home is not None), None)
+
 
 @dataclass(frozen=True)
-class Variant:
-    """One number a task measures: the metric's variant as records state it and, for agreement, the teacher aimed at."""
+class Aim:
+    """What a task predicts: one thing, or, for agreement, one for every teacher and kind of token."""
 
-    name: str
+    name: str = ""
     teacher: str | None = None
     tokens: str | None = None
 
 
-class DetailedPrediction(Prediction, Protocol):
-    """A prediction that can also say what its metric was averaged over."""
+@dataclass(frozen=True)
+class SplitCases:
+    """The cases of each side, the name of the split and where it comes from."""
 
-    def details(self) -> dict[str, Any]:
-        """Per class values, absent classes, counts: JSON-able."""
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    name: str
+    source: str
 
 
 @dataclass(frozen=True)
-class SplitCases:
-    """The cases of each side and where the split comes from."""
+class Outcome:
+    """What one model reaches: its measures, the primary one first, what was chosen, and predictions where kept."""
 
-    train: tuple[str, ...]
-    test: tuple[str, ...]
-    source: str
+    measures: Sequence[Measured]
+    chosen: Chosen
+    predictions: Predictions | None = None
 
 
 class LoadedTask(Protocol):
@@ -63,15 +75,13 @@ class LoadedTask(Protocol):
     def dense_frames(self) -> Sequence[AnyFrame]:
         """Those whose dense tokens it needs one by one."""
 
-    def variants(self, backbones: Sequence[Backbone]) -> list[Variant]:
-        """What is measured, given the backbones of the run."""
+    def aims(self, backbones: Sequence[Backbone]) -> list[Aim]:
+        """What is predicted, given the backbones of the run."""
 
-    def predict(
-        self, variant: Variant, probe: str, store: FeatureStore, backbone: str, seed: int
-    ) -> tuple[DetailedPrediction, Chosen]:
+    def predict(self, aim: Aim, probe: str, store: FeatureStore, backbone: str, seed: int) -> Outcome:
         """Fit the probe on the train side, predict the test side."""
 
-    def constant(self, variant: Variant, store: FeatureStore) -> DetailedPrediction:
+    def constant(self, aim: Aim, store: FeatureStore) -> Outcome:
         """The prediction of the constant predictor: class frequencies or mean of the train side."""
 
     def test_digests(self) -> Mapping[str, Sequence[str]]:
@@ -80,39 +90,40 @@ class LoadedTask(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A registry entry. `find` says where the data lies (None: nowhere), `load` reads it."""
+    """A registry entry.
+
+    Attributes:
+        name: `<family>_<dataset>`.
+        family: says how it is scored.
+        probes: of the frozen protocol.
+        source: the dataset.
+        licence: of the dataset.
+        obtain: where to request it.
+        find: says where the data lies (None: nowhere).
+        load: reads it, with a split of the dataset by name (None: the default).
+        transfer: train and test side come from different datasets; other protocols do not apply.
+    """
 
     name: str
     family: str
-    metric: str
     probes: tuple[str, ...]
     source: str
     licence: str
+    obtain: str
     find: Callable[[Sources], Path | None]
-    load: Callable[[Sources], LoadedTask]
+    load: Callable[[Sources, str | None], LoadedTask]
+    transfer: bool = False
 
 
 TASKS: Registry[Task] = Registry("task")
 
 
-def register_dataset_task(
-    name: str, family: str, dataset: str, metric: str, probes: tuple[str, ...], build: Callable[[Dataset], LoadedTask]
-) -> None:
-    """Register a task that reads one labeled dataset."""
-    reader = DATASETS.get(dataset)
-
-    def find(sources: Sources) -> Path | None:
-        homes = (reader.find(root) for root in sources.data_roots)
-        return next((home for home in homes if home is not None), None)
-
-    def load(sources: Sources) -> LoadedTask:
-        home = find(sources)
-        if home is None:
-            roots = ", ".join(repr(str(root)) for root in sources.data_roots) or "(no --data-root given)"
-            raise UserError(
-                f"task {name!r} needs the dataset {dataset!r}, which is not in or up to two levels below {roots}; "
-                f"it comes from {reader.obtain}"
-            )
-        return build(reader.scan(home))
-
-    TASKS.register(name)(Task(name, family, metric, probes, dataset, reader.licence, find, load))
+def home_of(task: str, dataset: str, obtain: str, sources: Sources, find: Callable[[Path], Path | None]) -> Path:
+    """The folder of a dataset; `UserError` that says where it was looked for and where it comes from."""
+    home = sources.find(find)
+    if home is None:
+        raise UserError(
+            f"task {task!r} needs the dataset {dataset!r}, which is not in or up to two levels below {sources}; "
+            f"it comes from {obtain}"
+        )
+    return home

@@ -7,13 +7,13 @@ import pytest
 from evaluation.bootstrap import per_case, point
 from evaluation.features import extract_features
 from evaluation.tasks import TASKS, Sources
-from evaluation.tasks.teacher_agreement import AgreementPrediction, AgreementTask, spread_frames
+from evaluation.tasks.teacher_agreement import AgreementTask, measured_r2, spread_frames
 from training.corpus import Corpus
 from training.errors import UserError
 
 
 def test_prediction_by_hand() -> None:
-    prediction = AgreementPrediction(("a", "b"), np.array([1.0, 3.0]), np.array([4.0, 4.0]), 10)
+    prediction = measured_r2("summary", ("a", "b"), np.array([1.0, 3.0]), np.array([4.0, 4.0]), 10)
     assert point(prediction) == pytest.approx(0.5)
     assert per_case(prediction) == {"a": 0.75, "b": 0.25}
 
@@ -42,14 +42,14 @@ def test_r2_of_itself_is_one_and_of_noise_is_none(corpus_folder: Path, mean_colo
     backbones = [mean_color("teacher"), Noise("noise")]
     task = AgreementTask(corpus_folder)
     store = extract_features(backbones, task.frames, task.dense_frames, 64, memory_limit=1)
-    variants = task.variants(backbones)
-    assert [(variant.teacher, variant.tokens) for variant in variants] == [("teacher", "summary"), ("teacher", "dense")]
-    for variant in variants:
-        itself, chosen = task.predict(variant, "linear", store, "teacher", 0)
-        assert point(itself) > 0.95
-        assert chosen.chosen_on == "train folds by case"
-        assert point(task.predict(variant, "linear", store, "noise", 0)[0]) < 0.2
-        assert point(task.constant(variant, store)) == 0
+    aims = task.aims(backbones)
+    assert [(aim.teacher, aim.tokens) for aim in aims] == [("teacher", "summary"), ("teacher", "dense")]
+    for aim in aims:
+        itself = task.predict(aim, "linear", store, "teacher", 0)
+        assert point(itself.measures[0]) > 0.95
+        assert itself.chosen.chosen_on == "train folds by case"
+        assert point(task.predict(aim, "linear", store, "noise", 0).measures[0]) < 0.2
+        assert point(task.constant(aim, store).measures[0]) == 0
     assert task.split.train == ("corpus0", "corpus1", "corpus2")
     assert task.split.test == ("corpus3", "corpus4")
 
@@ -57,9 +57,9 @@ def test_r2_of_itself_is_one_and_of_noise_is_none(corpus_folder: Path, mean_colo
 def test_a_teacher_without_summary_has_dense_tokens_only(corpus_folder: Path, mean_color: Any) -> None:
     teacher = mean_color("dense only")
     teacher.summary_width = 0
-    assert [variant.tokens for variant in AgreementTask(corpus_folder).variants([teacher])] == ["dense"]
+    assert [aim.tokens for aim in AgreementTask(corpus_folder).aims([teacher])] == ["dense"]
 
 
 def test_needs_a_corpus() -> None:
     with pytest.raises(UserError, match="task 'teacher_agreement' needs a pretraining corpus; give its folder"):
-        TASKS.get("teacher_agreement").load(Sources((), None))
+        TASKS.get("teacher_agreement").load(Sources((), None), None)

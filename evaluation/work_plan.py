@@ -1,0 +1,67 @@
+"""What a benchmark run would do, before it does it: frames, fits, and the time that the features will take."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from accelerate import PartialState
+
+from evaluation.feature_store.plan import measure_rate, plan_features
+from evaluation.records import read_records
+from evaluation.runner import (
+    BenchmarkSettings,
+    check_sources,
+    choose_tasks,
+    features_folder,
+    load_backbones,
+    load_tasks,
+    plan_groups,
+    wanted,
+)
+from training.errors import UserError
+
+
+def plan_work(settings: BenchmarkSettings, say: Callable[[str], None]) -> str:
+    """The plan as text; a few frames are decoded and passed through each backbone to time it, nothing is written.
+
+    Raises:
+        UserError: as `run_benchmark`.
+    """
+    device = PartialState().device
+    sources = check_sources(settings)
+    backbones = load_backbones(settings, device)
+    loaded, skips = load_tasks(choose_tasks(settings, sources, say), sources)
+    if not loaded:
+        raise UserError("; ".join(skip.reason for skip in skips))
+    groups, more = plan_groups(settings, loaded, backbones, read_records(Path(settings.output)))
+    needed, frames, dense, coarse = wanted(groups, backbones)
+    plan = plan_features(
+        needed, frames, dense, settings.image_size, folder=features_folder(settings), coarse_frames=coarse
+    )
+    lines = [
+        f"skipped {skip.task}{f', {skip.protocol}' if skip.protocol else ''}: {skip.reason}" for skip in [*skips, *more]
+    ]
+    lines.append(f"frames: {plan.frames} asked for, {plan.decoded} to decode, each once")
+    if plan.decoded:
+        rate = measure_rate(needed, plan.sample, settings.image_size)
+        lines.append(f"decoding: {1 / rate.decode:.0f} frames/s")
+        for backbone in needed:
+            count, speed = plan.missing[backbone.name], 1 / rate.backbones[backbone.name]
+            lines.append(f"{backbone.name}: {count} frames through the network, {speed:.1f} frames/s")
+        seconds = plan.seconds(rate)
+        lines.append(f"features: about {_time(seconds)} in one process, measured on {len(plan.sample)} frames")
+    open_groups = [group for group in groups if group.missing]
+    fits = Counter((group.arm.protocol, group.arm.probe) for group in open_groups for _ in group.missing)
+    for (protocol, probe), count in fits.items():
+        lines.append(f"{protocol}, {probe}: {count} fits")
+    done = sum(len(group.existing) for group in groups)
+    lines.append(
+        f"in all {sum(fits.values())} fits for {len(open_groups)} tables; {done} are in the results file already"
+    )
+    return "\n".join(lines)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
