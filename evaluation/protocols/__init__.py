@@ -1,8 +1,8 @@
-"""Protocols: how a backbone's features become predictions, with every choice made on training cases."""
+"""Protocols: how a backbone becomes predictions, with every choice made on validation or training cases."""
 
-from evaluation.protocols import frozen
+from evaluation.protocols import attentive, knn, linear, temporal  # what they register are the probes
 from evaluation.protocols.selection import Chosen
 
-PROTOCOLS = (frozen.NAME,)
+PROTOCOLS = ("frozen", "few_shot", "lora", "full_finetune", "zero_shot", "transfer")
 
-__all__ = ["PROTOCOLS", "Chosen", "frozen"]
+__all__ = ["PROTOCOLS", "Chosen", "attentive", "knn", "linear", "temporal"]

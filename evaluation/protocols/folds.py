@@ -39,3 +39,8 @@ def inner_folds(problem: Problem, max_folds: int) -> tuple[Samples, list[tuple[n
         return problem.train + problem.val, [(rows[:count], rows[count:])], "validation cases"
     folds = list(case_folds(problem.train.cases, max_folds))
     return problem.train, folds, "train folds by case" if folds else "fixed before the run"
+
+
+def draw_rows(rng: np.random.Generator, rows: np.ndarray, most: int) -> np.ndarray:
+    """All row indices, or a draw of `most` without replacement where there are more, in order."""
+    return rows if len(rows) <= most else np.sort(rng.choice(rows, size=most, replace=False))

@@ -1,143 +1,87 @@
-"""Linear probes on frozen features: logistic regression on pooled features, softmax regression on dense cells."""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+"""The linear probe on pooled features: softmax over classes, logistic regression per column, ridge for values."""
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
-from evaluation.metrics.mean_average_precision import average_precision, mean_over_positive_classes
-from evaluation.metrics.mean_iou import mean_iou
-from evaluation.protocols.folds import case_folds
+from evaluation.protocols.criterion import choose_held_out, columns
+from evaluation.protocols.folds import draw_rows, inner_folds
+from evaluation.protocols.inputs import Inputs
 from evaluation.protocols.logistic import fit_logistic, log_grid
-from evaluation.protocols.selection import Chosen, choose
+from evaluation.protocols.probe import PROBES, Probe
+from evaluation.protocols.problem import Problem
+from evaluation.protocols.ridge import fit_ridge_probe
+from evaluation.protocols.selection import Chosen
 from training.diagnostics.standardizer import Standardizer
 
-LABEL_PENALTIES = log_grid(100.0, 0.0001, 7)  # of ||W||² / 2 beside the mean loss per frame, standardised features
-CELL_PENALTIES = log_grid(0.1, 0.0001, 4)  # the same for cells; there are many more of them, so less is needed
-PRIOR_SHIFTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # share of each class's log frequency taken off its logit; 0 = plain argmax
-LABEL_FOLDS = 5
-CELL_FOLDS = 3
-CELLS_TO_FIT = 40_000  # a seeded draw above this: more cells of the same frames change the probe little and cost time
-CELLS_TO_CHOOSE = 4_000  # the same for each inner fold
-CELL_STEPS = 60  # steps of the final fit; the score is flat long before
-CELL_STEPS_TO_CHOOSE = 30
+PENALTIES = log_grid(100.0, 0.0001, 7)  # of ||W||² / 2 beside the mean loss per sample, standardised features
+BALANCES = (
+    0.0,
+    0.5,
+    1.0,
+)  # exponent of 1 / class frequency as weight of a sample; 0 = all equal, 1 = all classes equal
+FOLDS = 5  # for columns, as the choice is cheap
+BALANCED_FOLDS = 3  # for classes, where every exponent is a fit of its own
+ROWS_TO_CHOOSE = 4_000  # seeded draw on either side of a fold above this; it keeps all cases, which rows depend on
 
 
-def linear_label_scores(
-    features: np.ndarray, labels: np.ndarray, cases: Sequence[str], queries: np.ndarray
-) -> tuple[np.ndarray, Chosen]:
-    """Scores of the query frames, one logistic regression per class; the penalty comes from folds over training cases.
+def fit_linear(inputs: Inputs, problem: Problem, seed: int) -> tuple[np.ndarray, Chosen]:
+    """Linear scores; the penalty, for classes together with the balance exponent, is chosen on inner folds.
 
-    Where features outnumber frames they are rotated onto the frames' own subspace first: with an L2 penalty that
-    changes nothing but the time it takes.
+    Where features outnumber samples they are rotated onto the samples' own subspace first: with an L2 penalty that
+    changes nothing but the time it takes. The final fit sees all training samples.
 
     Args:
-        features: training features (N, D).
-        labels: (N, C) bool; a class may lack positives or negatives.
-        cases: case of each training frame.
-        queries: test features (Q, D).
+        inputs: whose pooled features are used.
+        problem: of any kind.
+        seed: of the draw of rows to choose on.
 
     Returns:
-        float32 (Q, C) log odds, and what was chosen.
+        float32 (N_test, C): logits, log odds, or values; and what was chosen.
     """
-    standardize = Standardizer.of(features)
-    train, test = standardize(features), standardize(queries)
-    if train.shape[1] > train.shape[0]:
-        _, spread, basis = np.linalg.svd(train, full_matrices=False)
-        basis = basis[spread > 1e-5 * spread[0]]
-        train, test = train @ basis.T, test @ basis.T
-    rows, targets = torch.from_numpy(train), torch.from_numpy(labels.astype(np.float32))
+    if problem.target.kind == "value":
+        return fit_ridge_probe(inputs, problem)
+    samples, folds, chosen_on = inner_folds(problem, FOLDS if problem.target.kind == "multi" else BALANCED_FOLDS)
+    train, test = _design(inputs.pooled(samples), inputs.pooled(problem.test), len(problem.train))
+    targets = torch.from_numpy(columns(problem.target, samples.targets)).to(train.device)
+    balances = BALANCES if problem.target.kind == "single" else BALANCES[:1]
 
-    folds = list(case_folds(cases, LABEL_FOLDS))
-    held_out = np.full((len(LABEL_PENALTIES), *labels.shape), np.nan)
-    for fit, score in folds:
-        weight, bias = fit_logistic(rows[fit], targets[fit], LABEL_PENALTIES, loss="sigmoid")
-        held_out[:, score] = (rows[score] @ weight + bias[:, None]).numpy()
-    inner = (
-        np.array([mean_over_positive_classes(average_precision(labels, scores)) for scores in held_out])
-        if folds
-        else None
-    )
-    chosen = choose(
-        [{"penalty": penalty} for penalty in LABEL_PENALTIES], inner, "mean average precision of pooled held-out folds"
-    )
-    weight, bias = fit_logistic(rows, targets, [float(chosen.values["penalty"])], loss="sigmoid")
-    return test @ weight[0].numpy() + bias[0].numpy(), chosen
-
-
-@dataclass(frozen=True)
-class CellProbe:
-    """A linear map from dense tokens to class logits."""
-
-    weight: Tensor  # (D, K)
-    bias: Tensor  # (K,)
-
-    def logits(self, dense: np.ndarray) -> Tensor:
-        """Dense tokens float32 (N, D, h, w) -> logits float32 (N, K, h, w)."""
-        scores = torch.einsum("ndhw,dk->nkhw", torch.from_numpy(dense), self.weight)
-        return scores + self.bias[:, None, None]
-
-
-def fit_cell_probe(dense: np.ndarray, counts: np.ndarray, cases: Sequence[str], seed: int) -> tuple[CellProbe, Chosen]:
-    """Softmax regression of each cell's class shares on its token; settings come from folds over training cases.
-
-    The most probable class is the best answer for accuracy, not for mean IoU, which counts a rare class as much as the
-    background: plain argmax would never name it. So a share of each class's log frequency is taken off its logit (logit
-    adjustment, Menon et al., arXiv 2007.07314); how much is chosen like the penalty.
-
-    Args:
-        dense: float32 (N, D, h, w) of the training frames.
-        counts: (N, h, w, K) labeled pixels of each class in each cell; a cell without labeled pixels is left out.
-        cases: case of each training frame.
-        seed: of the draw of cells where there are more than `CELLS_TO_FIT`.
-
-    Returns:
-        The probe in the units of `dense`, and what was chosen.
-    """
-    classes = counts.shape[3]
-    tokens = dense.transpose(0, 2, 3, 1).reshape(-1, dense.shape[1])  # (N * h * w, D)
-    pixels = counts.reshape(-1, classes).astype(np.float32)
-    owners = np.repeat(np.asarray(cases), counts.shape[1] * counts.shape[2])
-    labeled = np.flatnonzero(pixels.sum(axis=1) > 0)
-    standardize = Standardizer.of(tokens[labeled])
     rng = np.random.default_rng(seed)
-
-    confusions = np.zeros((len(CELL_PENALTIES), len(PRIOR_SHIFTS), classes, classes))
-    folds = list(case_folds(owners[labeled].tolist(), CELL_FOLDS))
+    held_out = np.full((len(PENALTIES), len(balances), *targets.shape), np.nan, dtype=np.float32)
     for sides in folds:
-        fit, score = (labeled[_draw(rng, side, CELLS_TO_CHOOSE)] for side in sides)
-        weight, bias = _fit_cells(standardize(tokens[fit]), pixels[fit], CELL_PENALTIES, CELL_STEPS_TO_CHOOSE)
-        scores = (torch.from_numpy(standardize(tokens[score])) @ weight + bias[:, None]).numpy()  # (P, cells, K)
-        frequency = _log_frequency(pixels[fit])
-        for strength, shift in np.ndindex(len(CELL_PENALTIES), len(PRIOR_SHIFTS)):
-            predicted = (scores[strength] - PRIOR_SHIFTS[shift] * frequency).argmax(axis=1)
-            confusions[strength, shift] += pixels[score].T @ np.eye(classes)[predicted]
-    chosen = choose(
-        [{"penalty": penalty, "prior_shift": shift} for penalty in CELL_PENALTIES for shift in PRIOR_SHIFTS],
-        mean_iou(confusions).ravel() if folds else None,
-        "mean IoU over the cells of held-out folds",
-    )
-    final = labeled[_draw(rng, np.arange(len(labeled)), CELLS_TO_FIT)]
-    weight, bias = _fit_cells(standardize(tokens[final]), pixels[final], [float(chosen.values["penalty"])], CELL_STEPS)
-    scaled = torch.from_numpy(standardize.scale)[:, None] * weight[0]  # undo the standardization inside the map
-    offset = bias[0] - torch.from_numpy(standardize.mean) @ scaled
-    shifted = offset - float(chosen.values["prior_shift"]) * torch.from_numpy(_log_frequency(pixels[final]))
-    return CellProbe(scaled, shifted), chosen
+        fit, score = (torch.from_numpy(draw_rows(rng, side, ROWS_TO_CHOOSE)) for side in sides)
+        for index, balance in enumerate(balances):
+            weight, bias = _fit(train[fit], targets[fit], PENALTIES, balance, problem)
+            held_out[:, index, score] = (train[score] @ weight + bias[:, None]).cpu().numpy()
+    candidates = [{"penalty": penalty, "balance": balance} for penalty in PENALTIES for balance in balances]
+    flat = held_out.reshape(len(candidates), *targets.shape)
+    chosen = choose_held_out(candidates, flat, problem.target, samples.targets, chosen_on)
+
+    count, penalty, balance = len(problem.train), float(chosen.values["penalty"]), float(chosen.values["balance"])
+    weight, bias = _fit(train[:count], targets[:count], [penalty], balance, problem)
+    return (test @ weight[0] + bias[0]).cpu().numpy(), chosen
 
 
-def _log_frequency(pixels: np.ndarray) -> np.ndarray:
-    """Log share of each class among pixels (N, K): float32 (K,); 0 for a class that does not occur, which stays put."""
-    share = pixels.sum(axis=0, dtype=np.float64) / pixels.sum(dtype=np.float64)
-    return np.log(np.where(share > 0, share, 1.0)).astype(np.float32)
+def _fit(
+    rows: Tensor, targets: Tensor, penalties: list[float], balance: float, problem: Problem
+) -> tuple[Tensor, Tensor]:
+    if problem.target.kind == "multi":
+        return fit_logistic(rows, targets, penalties, loss="sigmoid")
+    frequency = targets.mean(dim=0).clamp(min=1 / len(targets))
+    return fit_logistic(rows, targets, penalties, loss="softmax", row_weights=targets @ frequency**-balance)
 
 
-def _fit_cells(rows: np.ndarray, pixels: np.ndarray, penalties: list[float], steps: int) -> tuple[Tensor, Tensor]:
-    total = torch.from_numpy(pixels.sum(axis=1))
-    targets = torch.from_numpy(pixels) / total[:, None]
-    return fit_logistic(torch.from_numpy(rows), targets, penalties, loss="softmax", row_weights=total, iterations=steps)
+def _design(features: np.ndarray, queries: np.ndarray, train: int) -> tuple[Tensor, Tensor]:
+    """Features and queries standardised by the first `train` rows, on their subspace if it is the smaller space."""
+    standardize = Standardizer.of(features[:train])
+    rows, others = standardize(features), standardize(queries)
+    if rows.shape[1] > train:
+        _, spread, basis = np.linalg.svd(rows[:train], full_matrices=False)
+        basis = basis[spread > 1e-5 * spread[0]]
+        rows, others = rows @ basis.T, others @ basis.T
+    device = PartialState().device
+    return torch.from_numpy(rows).to(device), torch.from_numpy(others).to(device)
 
 
-def _draw(rng: np.random.Generator, rows: np.ndarray, most: int) -> np.ndarray:
-    return rows if len(rows) <= most else np.sort(rng.choice(rows, size=most, replace=False))
+PROBES.register("linear")(Probe("linear", ("single", "multi", "value"), temporal=False, causal=None, fit=fit_linear))

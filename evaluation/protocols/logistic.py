@@ -39,7 +39,7 @@ def fit_logistic(
     """
     rows, width = features.shape
     classes, strengths = targets.shape[1], len(penalties)
-    weights = torch.ones_like(features[:, 0]) if row_weights is None else row_weights.to(features.dtype)
+    weights = features.new_ones(rows) if row_weights is None else row_weights.to(features.dtype)
     weights = weights / weights.sum()
     design = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)  # (N, D + 1), last column for b
     penalty = torch.tensor(penalties, dtype=features.dtype, device=features.device)[:, None].repeat(1, width + 1)
