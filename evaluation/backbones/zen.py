@@ -24,8 +24,9 @@ MODEL_TYPE = "zen"
 
 
 class ZenNetwork(FrameNetwork):
-    """A ZenModel behind its image processor. Frames arrive at their final size, so of the processor only rescaling and
-    mean/std are used; summary is the pooled summary tokens, dense the patch tokens, both after the final norm.
+    """A ZenModel behind its preprocessing: the pooled summary tokens and the patch tokens, after the final norm.
+
+    Without a size in `preprocessing` frames are taken as they are; with one they are resized to it.
     """
 
     model: Any  # ZenModel, as AutoModel gives it
@@ -38,9 +39,9 @@ class ZenNetwork(FrameNetwork):
         self.widths = (int(model.config.hidden_size), int(model.config.hidden_size))
 
     def check_size(self, image_size: int) -> None:
-        """Raise `UserError` unless `image_size` is a multiple of the patch."""
+        """Raise `UserError` unless `image_size` is a multiple of the patch, or frames are resized anyway."""
         patch = int(self.model.config.patch_size)
-        if image_size % patch:
+        if self.preprocessing.size is None and image_size % patch:
             below = image_size // patch * patch
             legal = f"{below} or {below + patch}" if below else str(patch)
             raise UserError(
@@ -49,8 +50,9 @@ class ZenNetwork(FrameNetwork):
 
     def forward(self, pixels: Tensor) -> Tokens:
         """Tokens of frames whose H and W are multiples of the patch; the arguments are those of `FrameNetwork`."""
-        output = self.model(self.preprocessing.normalize(pixels))
-        dense = self.model.dense_tokens(output.last_hidden_state, pixels.shape[-2], pixels.shape[-1])
+        height, width = self.preprocessing.size or (pixels.shape[-2], pixels.shape[-1])
+        output = self.model(self.preprocessing.normalize(self.preprocessing.resize(pixels, (height, width))))
+        dense = self.model.dense_tokens(output.last_hidden_state, height, width)
         return Tokens(output.pooler_output, dense)
 
     def fresh(self) -> "ZenNetwork":
@@ -100,7 +102,7 @@ def _load(auto_class: Any, model: str) -> Any:
 
 
 def _preprocessing(processor: Any) -> Preprocessing:
-    """Rescaling and mean/std of a ZEN processor, for images in [0, 1]."""
+    """Rescaling and mean/std of a ZEN processor, for images in [0, 1] that are of their final size already."""
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if processor.do_normalize:
         mean, std = tuple(processor.image_mean), tuple(processor.image_std)

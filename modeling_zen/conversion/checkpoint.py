@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from ..modeling_zen import first_few
 
-_PICKLES = (".pth", ".pt", ".bin", ".ckpt")
+_PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def convert(source: str | Path, family: str | None = None, **options: Any) -> tu
 
 
 def convert_checkpoint(
-    source: str | Path,
+    source: str | Path | Checkpoint,
     family: str | None = None,
     *,
     num_heads: int | None = None,
@@ -94,7 +94,7 @@ def convert_checkpoint(
     """Convert a foreign checkpoint and report on it.
 
     Args:
-        source: As in `convert`.
+        source: As in `convert`, or a checkpoint that has been read.
         family: As in `convert`.
         num_heads: Attention heads. Needed for a file whose size is not published and whose family does not store it.
         num_register_tokens: How many registers a file rightly has, where its family has another number; 0 says that
@@ -113,7 +113,7 @@ def convert_checkpoint(
             named), something that it does not say was not given, or its licence was not accepted.
         FileNotFoundError: There is no such source.
     """
-    checkpoint = open_checkpoint(source, revision)
+    checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source, revision)
     chosen = find_family(family, checkpoint)
     stated = licence or checkpoint.card_licence
     # A card cannot free weights that their authors restrict; the caller, who may know better, can.
