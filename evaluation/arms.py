@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from evaluation.few_shot import CASE_SHOTS, IMAGE_SHOTS, SUBSETS, few_case_subsets, few_image_rows
 from evaluation.protocols import PROTOCOLS
+from evaluation.protocols.prompts import load_prompts
 from evaluation.records import Shots
 from evaluation.tasks import LoadedTask, ProblemTask, Task
 
@@ -64,9 +65,15 @@ def _reason_against(task: Task, loaded: LoadedTask, protocol: str) -> str:
             if task.transfer
             else "protocol transfer needs a task between two datasets (transfer_...)"
         )
-    if protocol in ("frozen", "transfer") or isinstance(loaded, ProblemTask):
+    if protocol in ("frozen", "transfer"):
         return ""
-    return f"{protocol} is not built for tasks of the family {task.family}, only frozen is"
+    if not isinstance(loaded, ProblemTask):
+        return f"{protocol} is not built for tasks of the family {task.family}, only frozen is"
+    if protocol == "zero_shot" and (
+        loaded.problem.target.kind == "value" or load_prompts(loaded.dataset, loaded.problem.target) is None
+    ):
+        return f"there are no prompts for the {loaded.problem.target.name} of {loaded.dataset}"
+    return ""
 
 
 def _counts(task: Task, loaded: LoadedTask) -> list[Shots]:

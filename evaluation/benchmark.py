@@ -47,6 +47,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--finetune", metavar="KEY=VALUE", nargs="+", default=[], help="of lora and full_finetune, such as epochs=3"
     )
     parser.add_argument("--lora", metavar="KEY=VALUE", nargs="+", default=[], help="of lora, such as rank=8")
+    parser.add_argument("--text-model", metavar="FOLDER|ID", help="of zero_shot: the text side of the model")
     parser.add_argument("--list", action="store_true", help="show every task and whether its data is found, then stop")
     parser.add_argument("--plan", action="store_true", help="show frames, fits and expected time, then stop")
     return parser.parse_args(arguments)
@@ -83,6 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
         seeds=tuple(dict.fromkeys(options.seeds)),
         features=options.features,
         memory_limit=options.memory_limit,
+        text_model=options.text_model,
         finetune=load_config(FinetuneSettings, None, options.finetune),
         lora=load_config(LoraSettings, None, options.lora),
     )

@@ -5,7 +5,7 @@ import datetime
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -20,10 +20,12 @@ from evaluation.backbones.backbone import sha256_of_json
 from evaluation.bootstrap import interval, paired_interval, per_case, point
 from evaluation.features import FeatureStore
 from evaluation.predictions import write_predictions
+from evaluation.protocols.prompts import load_prompts
 from evaluation.protocols.trained import Training, trained_scores
 from evaluation.records import Floors, Paired, ResultRecord, Split
 from evaluation.tasks import Aim, LoadedTask, Outcome, ProblemTask, Task
 
+ON_FEATURES = ("frozen", "few_shot", "transfer")  # protocols that read stored features
 MAJORITY = "majority"
 _PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pillow", "opencv-python-headless", "decord", "peft")
 
@@ -68,15 +70,20 @@ class Bench:
     device: torch.device
 
 
-def models_of(arm: Arm, aim: Aim, backbones: Sequence[Backbone]) -> list[tuple[str, Role, Identity]]:
+def models_of(
+    arm: Arm, aim: Aim, backbones: Sequence[Backbone], readers: Collection[str]
+) -> list[tuple[str, Role, Identity]]:
     """Name, role and identity of every row of a table: the backbones that the arm can measure, and the constant."""
     nothing = sha256_of_json("constant predictor")
-    rows = [
-        (backbone.name, backbone.role, backbone.identity)
-        for backbone in backbones
-        if backbone.name != aim.teacher  # a teacher's agreement with itself says nothing
-        and (arm.protocol in ("frozen", "few_shot", "transfer") or isinstance(backbone, NetworkBackbone))
-    ]
+
+    def fits(backbone: Backbone) -> bool:
+        if arm.protocol == "zero_shot":
+            return backbone.name in readers
+        if arm.protocol in ON_FEATURES:
+            return backbone.name != aim.teacher  # a teacher's agreement with itself says nothing
+        return isinstance(backbone, NetworkBackbone)
+
+    rows = [(backbone.name, backbone.role, backbone.identity) for backbone in backbones if fits(backbone)]
     return [*rows, (MAJORITY, "majority", Identity("constant", None, nothing, nothing))]
 
 
@@ -88,11 +95,12 @@ def plan(
     arm: Arm,
     seed: int,
     backbones: Sequence[Backbone],
+    readers: Collection[str],
     facts: Mapping[str, Any],
     stored: Sequence[ResultRecord],
 ) -> Group:
     """The group with what is already in the results file."""
-    models = models_of(arm, aim, backbones)
+    models = models_of(arm, aim, backbones, readers)
     group = Group(name, task, loaded, aim, arm, seed, {**facts, "data_sha256": loaded.data_sha256}, models)
     held = list(filter(group.holds, stored))
     for model, role, identity in models:
@@ -181,13 +189,16 @@ def measure(group: Group, bench: Bench) -> list[ResultRecord]:
 
 
 def _predict(group: Group, loaded: LoadedTask, backbone: Backbone, bench: Bench) -> tuple[Outcome, dict[str, Any]]:
-    if group.arm.protocol in ("frozen", "few_shot", "transfer"):
+    if group.arm.protocol in ON_FEATURES:
         return loaded.predict(group.aim, group.arm.probe, bench.store, backbone.name, group.seed), {}
     if not isinstance(loaded, ProblemTask) or not isinstance(backbone, NetworkBackbone):
         raise TypeError(f"{group.arm.protocol} needs a problem and a network")
     training = bench.training if backbone.role == "student" else dataclasses.replace(bench.training, adapters=None)
     name = f"{group.name}-seed{group.seed}"
-    scores, chosen, extra = trained_scores(group.arm.protocol, backbone, loaded.problem, group.seed, training, name)
+    prompts = load_prompts(loaded.dataset, loaded.problem.target)
+    scores, chosen, extra = trained_scores(
+        group.arm.protocol, backbone, loaded.problem, prompts, group.seed, training, name
+    )
     return loaded.outcome(scores, chosen), extra
 
 

@@ -1,7 +1,7 @@
 """Runs tasks x protocols x models: features once, floors beside every score, records appended table by table."""
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from evaluation.backbones import Backbone, ColorHistogram, random_init
 from evaluation.backbones.loading import load_backbone
 from evaluation.features import FeatureStore, extract_features
 from evaluation.frames import RESAMPLING, UnreadableFrameError
-from evaluation.measuring import Bench, Group, measure, plan
+from evaluation.measuring import ON_FEATURES, Bench, Group, measure, plan
 from evaluation.overlap import count_overlap, other_corpus
 from evaluation.protocols import PROTOCOLS
 from evaluation.protocols.end_to_end import FinetuneSettings
 from evaluation.protocols.lora import LoraSettings
 from evaluation.protocols.pixels import Pixels
 from evaluation.protocols.probe import PROBES
+from evaluation.protocols.text_aligned import NotTextAlignedError, TextAligned, load_text_aligned
 from evaluation.protocols.trained import Training
 from evaluation.records import ResultRecord, append_records, read_records
 from evaluation.skips import Skip, append_skips
@@ -53,6 +54,7 @@ class BenchmarkSettings:
     memory_limit: float = 16.0  # GB the features may take
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)  # of full_finetune and lora
     lora: LoraSettings = field(default_factory=LoraSettings)
+    text_model: str | None = None  # text side of the model for zero_shot; None: that of the teacher it learned from
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,9 @@ def run_benchmark(settings: BenchmarkSettings, say: Say) -> list[ResultRecord]:
     loaded, skips = load_tasks(chosen, sources)
     if not loaded:
         raise UserError("; ".join(skip.reason for skip in skips))
-    groups, more = plan_groups(settings, loaded, backbones, stored)
-    skips += more
+    readers, unread = text_towers(settings, backbones, device)
+    groups, more = plan_groups(settings, loaded, backbones, readers, stored)
+    skips += [*unread, *more]
     done = sum(len(records) for group in groups for records in group.existing.values())
     if done:
         say(f"{done} records are already in {settings.output}: skipped")
@@ -103,7 +106,7 @@ def run_benchmark(settings: BenchmarkSettings, say: Say) -> list[ResultRecord]:
     kept = {id(group.loaded): group.loaded for group in groups}
     overlaps = {key: count_overlap(data.test_digests(), corpus) if corpus else None for key, data in kept.items()}
     with Pixels(settings.image_size) as pixels:
-        training = Training(pixels, beside(settings.output, "adapters"), settings.finetune, settings.lora)
+        training = Training(pixels, beside(settings.output, "adapters"), settings.finetune, settings.lora, readers)
         bench = Bench(backbones, store, training, beside(settings.output, "predictions"), overlaps, device)
         for number, group in enumerate(groups):
             if group.missing and number % state.num_processes == state.process_index:
@@ -164,6 +167,26 @@ def load_backbones(settings: BenchmarkSettings, device: torch.device) -> list[Ba
     return backbones
 
 
+def text_towers(
+    settings: BenchmarkSettings, backbones: Sequence[Backbone], device: torch.device
+) -> tuple[dict[str, TextAligned], list[Skip]]:
+    """The text towers of the models of the run, by name of the backbone, where zero-shot is asked for."""
+    if "zero_shot" not in settings.protocols:
+        return {}, []
+    sources = [settings.model, *settings.teachers, *settings.peers]
+    named = [backbone for backbone in backbones if backbone.role in ("student", "teacher", "peer")]
+    readers, skips = {}, []
+    for source, backbone in zip(sources, named, strict=True):
+        text_model = settings.text_model if backbone.role == "student" else None
+        try:
+            readers[backbone.name] = load_text_aligned(
+                source, device, image_size=settings.image_size, text_model=text_model
+            )
+        except NotTextAlignedError as error:
+            skips.append(Skip("", "zero_shot", "", backbone.name, str(error), _now()))
+    return readers, skips
+
+
 def load_tasks(chosen: Sequence[tuple[str, Task]], sources: Sources) -> tuple[list[Loaded], list[Skip]]:
     """Read the labels of every task; one whose data is wrong is skipped with the reason, the others go on."""
     loaded, skips = [], []
@@ -179,6 +202,7 @@ def plan_groups(
     settings: BenchmarkSettings,
     loaded: Sequence[Loaded],
     backbones: Sequence[Backbone],
+    readers: Collection[str],
     stored: Sequence[ResultRecord],
 ) -> tuple[list[Group], list[Skip]]:
     """Every table of the run, and the protocols that do not apply to a task."""
@@ -195,6 +219,8 @@ def plan_groups(
     groups, skips = [], []
     for each in loaded:
         arms, refused = arms_of(each.task, each.data, settings.protocols, settings.probes)
+        if backbones[0].name not in readers:
+            arms = [arm for arm in arms if arm.protocol != "zero_shot"]  # why is said once for all tasks
         skips += [_skip(each.name, reason, protocol) for protocol, reason in refused.items()]
         groups += [
             plan(
@@ -205,6 +231,7 @@ def plan_groups(
                 arm,
                 seed,
                 backbones,
+                readers,
                 facts | trained.get(arm.protocol, {}),
                 stored,
             )
@@ -246,7 +273,7 @@ def wanted(groups: Sequence[Group], backbones: Sequence[Backbone]) -> tuple[list
 
     Backbones are those without a record, the student to pair with, and the teachers aimed at.
     """
-    reading = [g for g in groups if g.missing and g.arm.protocol in ("frozen", "few_shot", "transfer")]
+    reading = [g for g in groups if g.missing and g.arm.protocol in ON_FEATURES]
     names = {name for group in reading for name in group.missing} | {str(group.aim.teacher) for group in reading}
     needed = [b for b in backbones if reading and (b.role == "student" or b.name in names)]
     tasks = {id(group.loaded): group.loaded for group in reading}
@@ -277,10 +304,19 @@ def records_of(groups: Sequence[Group], stored: Sequence[ResultRecord]) -> list[
 def report_skips(settings: BenchmarkSettings, skips: Sequence[Skip], say: Say) -> None:
     """Say and write down what is left out."""
     for skip in skips:
-        say(f"skipped {skip.task}{f', {skip.protocol}' if skip.protocol else ''}: {skip.reason}")
+        say(describe(skip))
     if PartialState().is_main_process:
         append_skips(settings.output, skips)
 
 
+def describe(skip: Skip) -> str:
+    """A line for the user."""
+    return f"skipped {', '.join(part for part in (skip.task, skip.protocol, skip.model) if part)}: {skip.reason}"
+
+
 def _skip(task: str, reason: str, protocol: str = "") -> Skip:
-    return Skip(task, protocol, "", "", reason, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+    return Skip(task, protocol, "", "", reason, _now())
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

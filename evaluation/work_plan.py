@@ -12,10 +12,12 @@ from evaluation.runner import (
     BenchmarkSettings,
     check_sources,
     choose_tasks,
+    describe,
     features_folder,
     load_backbones,
     load_tasks,
     plan_groups,
+    text_towers,
     wanted,
 )
 from training.errors import UserError
@@ -33,14 +35,13 @@ def plan_work(settings: BenchmarkSettings, say: Callable[[str], None]) -> str:
     loaded, skips = load_tasks(choose_tasks(settings, sources, say), sources)
     if not loaded:
         raise UserError("; ".join(skip.reason for skip in skips))
-    groups, more = plan_groups(settings, loaded, backbones, read_records(Path(settings.output)))
+    readers, unread = text_towers(settings, backbones, device)
+    groups, more = plan_groups(settings, loaded, backbones, readers, read_records(Path(settings.output)))
     needed, frames, dense, coarse = wanted(groups, backbones)
     plan = plan_features(
         needed, frames, dense, settings.image_size, folder=features_folder(settings), coarse_frames=coarse
     )
-    lines = [
-        f"skipped {skip.task}{f', {skip.protocol}' if skip.protocol else ''}: {skip.reason}" for skip in [*skips, *more]
-    ]
+    lines = [describe(skip) for skip in [*skips, *unread, *more]]
     lines.append(f"frames: {plan.frames} asked for, {plan.decoded} to decode, each once")
     if plan.decoded:
         rate = measure_rate(needed, plan.sample, settings.image_size)
