@@ -201,10 +201,10 @@ def _draw(
         axes.margins(x=0.02)
         for side in axes.spines.values():
             side.set_visible(False)
-        return Chart(title, _inline(figure, title))
+        return Chart(title, inline_svg(figure, title))
 
 
-def _inline(figure: Figure, title: str) -> Markup:
+def inline_svg(figure: Figure, title: str) -> Markup:
     """The `<svg>` element alone, without fixed size and metadata, named for screen readers."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
