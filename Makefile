@@ -58,8 +58,7 @@ endif
 		--data-root "$(DEMO_DATA)" --corpus "$(OUT)/corpus" --output "$(OUT)/results.jsonl"
 	$(BIN)/python -m hub_cards.card "$(OUT)/pretrain" "$(OUT)/results.jsonl" --corpus "$(OUT)/corpus" \
 		--teacher "$(OUT)/teachers/efficientnet_lite2" --output "$(OUT)/hub"
-	$(BIN)/python -m hub_cards.report "$(OUT)/pretrain" "$(OUT)/results.jsonl" --corpus "$(OUT)/corpus" \
-		--hub "$(OUT)/hub" --output "$(OUT)/report.html"
+	$(BIN)/python -m evaluation.report "$(OUT)/results.jsonl" --output "$(OUT)/report"
 
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n 2 $(TEST_ARGS)

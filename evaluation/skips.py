@@ -15,7 +15,7 @@ class Skip:
     """One measurement that was left out.
 
     Attributes:
-        task: name of the task.
+        task: name of the task; "" if all were left out.
         protocol: name of the protocol; "" if the task was left out as a whole.
         probe: name of the probe; "" if the protocol was left out as a whole.
         model: name of the model; "" if all were left out.

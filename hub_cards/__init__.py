@@ -1,1 +1,1 @@
-"""Cards and reports: what people see of a model, made from the records of its run and of its evaluation."""
+"""Cards: what people see of a model, made from the records of its run and of its evaluation."""

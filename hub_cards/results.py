@@ -7,6 +7,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult
 
 from evaluation.records import ResultRecord, read_records
+from evaluation.reporting.cautions import FEW_CASES
 from evaluation.table import TableRow, table_rows, tables, warnings
 from evaluation.tasks import TASKS
 from training.errors import UserError
@@ -14,7 +15,6 @@ from training.errors import UserError
 # Families of tasks as the Hub names them; a probe on a frozen backbone is still the task it solves.
 _HUB_TASKS = {"presence": "image-classification", "cvs": "image-classification", "segmentation": "image-segmentation"}
 _HUB_TASK_OTHERWISE = "image-feature-extraction"
-FEW_CASES = 10  # below, a bootstrap over cases has too few different resamples to be taken at its word
 
 
 @dataclass(frozen=True)

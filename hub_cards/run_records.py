@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,14 +47,6 @@ class AgreementPoint:
 
 
 @dataclass(frozen=True)
-class LossPoint:
-    """Total training loss at one step."""
-
-    step: int
-    loss: float
-
-
-@dataclass(frozen=True)
 class Run:
     """Facts of one finished run."""
 
@@ -66,8 +57,6 @@ class Run:
     facts: dict[str, Any]  # run.json
     corpus: dict[str, Any]  # corpus.json
     teachers: tuple[Teacher, ...]
-    agreement: tuple[AgreementPoint, ...]
-    losses: tuple[LossPoint, ...]
     weights_sha256: str  # over the tensors, as result records state it
 
     def fact(self, *keys: str) -> Any:
@@ -105,23 +94,6 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{str(path)!r} is not valid JSON: {error}") from error
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Pairs of line number and object of a JSON-lines file; `UserError` naming the file and line that is broken."""
-    if not path.is_file():
-        raise UserError(f"{str(path)!r} does not exist")
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{str(path)!r} line {number} is not valid JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise UserError(f"{str(path)!r} line {number} is not a JSON object")
-            yield number, row
-
-
 def read_run(folder: Path) -> Run:
     """Read a finished run folder of `training.pretrain`.
 
@@ -138,7 +110,6 @@ def read_run(folder: Path) -> Run:
         raise UserError(
             f"{str(folder / 'config.yaml')!r} does not exist; it should have been written when the run began"
         )
-    agreement, losses = _read_log(folder / "log.jsonl")
     return Run(
         folder=folder,
         hub=hub,
@@ -147,8 +118,6 @@ def read_run(folder: Path) -> Run:
         facts=read_json(folder / "run.json"),
         corpus=read_json(folder / "corpus.json"),
         teachers=_read_teachers(folder / "teachers.json"),
-        agreement=agreement,
-        losses=losses,
         weights_sha256=_hash_weights(hub / WEIGHTS),
     )
 
@@ -160,20 +129,8 @@ def _hash_weights(path: Path) -> str:
         raise UserError(f"{str(path)!r} is not a valid safetensors file: {error}") from error
 
 
-def _read_log(path: Path) -> tuple[tuple[AgreementPoint, ...], tuple[LossPoint, ...]]:
-    """Agreement and total loss through the run, in the order of the log."""
-    agreement, losses = [], []
-    for number, row in read_lines(path):
-        where = f"{path} line {number}"
-        if "teacher" in row:
-            agreement.append(_agreement(row, where))
-        elif "loss_total" in row:
-            losses.append(LossPoint(int(lookup(row, ("step",), where)), float(row["loss_total"])))
-    return tuple(agreement), tuple(losses)
-
-
 def _agreement(row: dict[str, Any], where: str) -> AgreementPoint:
-    """One agreement row of the log or of run.json."""
+    """One agreement row of run.json."""
     return AgreementPoint(
         step=int(lookup(row, ("step",), where)),
         split=str(lookup(row, ("split",), where)),

@@ -171,7 +171,7 @@ def demo_commands() -> list[Step]:
         "training.pretrain",
         "evaluation.benchmark",
         "hub_cards.card",
-        "hub_cards.report",
+        "evaluation.report",
     ]
     return steps
 

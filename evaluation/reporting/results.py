@@ -1,11 +1,13 @@
 """What a report is made from: the records of results files, where their predictions lie, and what was skipped."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.records import ResultRecord, read_records
 from evaluation.skips import Skip, read_skips
+from training.corpus.machine_paths import without_folders
 from training.errors import UserError
 
 
@@ -27,7 +29,7 @@ class Results:
     """All records and skips, in the order of the files."""
 
     found: tuple[Found, ...]
-    skips: tuple[Skip, ...]
+    skips: tuple[Skip, ...]  # reasons name files without their folders, as reports travel
 
 
 def read_results(files: Sequence[Path]) -> Results:
@@ -48,7 +50,11 @@ def read_results(files: Sequence[Path]) -> Results:
         listed = ", ".join(repr(str(file)) for file in files)
         raise UserError(f"{listed}: no record to report on; evaluation.benchmark appends them")
     records = [each.record for each in found.values()]
-    open_skips = tuple(skip for skip in skips.values() if not any(_measures(record, skip) for record in records))
+    open_skips = tuple(
+        dataclasses.replace(skip, reason=without_folders(skip.reason))
+        for skip in skips.values()
+        if not any(_measures(record, skip) for record in records)
+    )
     return Results(tuple(found.values()), open_skips)
 
 

@@ -16,7 +16,6 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullL
 # Distinguishable for color-blind readers and on white paper (Okabe and Ito's palette without yellow).
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 REST = "#8a959c"  # of everything that has no color of its own
-ALONE = "#444444"  # of the only line of a chart
 BINS = 40
 # Inches: three charts side by side at 1200 px, one on a phone.
 _HISTOGRAM_SIZE = (4.2, 2.5)

@@ -106,12 +106,12 @@ def test_files_are_read_once_each_and_done_skips_are_left_out(tmp_path: Path, ne
     first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     append_records(first, [new_record()])
     append_records(second, [new_record(), new_record(metric="accuracy")])
-    stays = Skip("presence_synthetic", "lora", "", "", "no memory", "2026")
+    stays = Skip("presence_synthetic", "lora", "", "", "'/home/me/x.mp4' is broken", "2026")
     done = Skip("presence_synthetic", "frozen", "", "student", "no memory", "2026")
     append_skips(second, [stays, done])
     results = read_results([first, second])
     assert [each.record.metric for each in results.found] == ["mean_average_precision", "accuracy"]
-    assert results.skips == (stays,)
+    assert results.skips == (dataclasses.replace(stays, reason="'x.mp4' is broken"),)
     named = dataclasses.replace(results.found[0], record=new_record(predictions="p/x.safetensors"))
     assert named.predictions == tmp_path / "p" / "x.safetensors"
 
