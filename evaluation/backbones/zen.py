@@ -68,7 +68,7 @@ def load_zen(model: str, device: torch.device, role: Role = "student") -> Networ
     """
     config = _load(AutoConfig, model)
     if config.model_type != MODEL_TYPE:
-        raise UserError(f"model {model!r} is a {config.model_type!r}, not a {MODEL_TYPE!r}; name it under --teachers")
+        raise UserError(f"model {model!r} is a {config.model_type!r}, not a {MODEL_TYPE!r}")
     processor = _load(AutoImageProcessor, model)
     trained = _load(AutoModel, model)
     display = display_name(model)

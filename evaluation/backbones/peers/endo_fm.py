@@ -29,6 +29,7 @@ _PEER = Peer(
     weights_licence="Apache-2.0",
     preprocessing=imagenet(224),
     preprocessing_source="pretraining in datasets/transform.py of its repository; its fine-tuning has 0.45 and 0.225",
+    pretrained_on="endoscopy of the gut; Hyper-Kvasir and CholecTriplet (videos of Cholec80) among it",
     unverified="keys of the file, from its model definition and from users of it",
 )
 _NAMES = (

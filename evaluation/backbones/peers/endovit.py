@@ -14,7 +14,7 @@ from training.teachers.preprocessing import Preprocessing
 _PEER = Peer(
     name="endovit",
     architecture="ViT-B/16, MAE",
-    paper="Batić et al., EndoViT, IJCARS 2024 (arXiv:2404.04151)",
+    paper="Batić et al., EndoViT, IJCARS 2024 (arXiv:2303.17636)",
     source="egeozsoy/EndoViT/pytorch_model.bin",
     on_hub=True,
     code_licence="none stated",
@@ -28,6 +28,7 @@ _PEER = Peer(
         size=(ENDOVIT.size, ENDOVIT.size),
     ),
     preprocessing_source="endovit_demo.py of its repository",
+    pretrained_on="Endo700k; PSI-AVA, LapGyn4 and Cholec80 (without the test videos of one of three tasks) among it",
     unverified="keys of the file, from its training code and its demo",
 )
 

@@ -34,6 +34,7 @@ _PEER = Peer(
         size=(224, 224),
     ),
     preprocessing_source="dataloader_surgical.py and load_gsvit.py of its repository",
+    pretrained_on="680 hours of surgery from YouTube",
     unverified="keys of the file, from its model definition and from users of it; the scale of pixels",
 )
 _LEFT_OUT = (

@@ -27,6 +27,7 @@ _PEER = Peer(
     weights_licence="not certain: an older model card said Apache-2.0",
     preprocessing=imagenet(224),
     preprocessing_source="lemonfm/lemonfm.py and downstream/load_lmdb.py of its repository",
+    pretrained_on="LEMON: 938 hours of surgery from YouTube",
     unverified="keys of the file, from its training code; order of channels in pretraining",
 )
 # torchvision's numbers of modules -> timm's names. Odd entries of `features` are stages, even ones go down in size.

@@ -33,6 +33,7 @@ class Peer:
     weights_licence: str  # of the file
     preprocessing: Preprocessing  # its own; `size` is the input that every frame is resized to
     preprocessing_source: str  # who says so
+    pretrained_on: str  # which data; a dataset of the benchmark among them makes its scores there optimistic
     unverified: str  # what could not be checked against the released file; empty: nothing
 
 

@@ -21,6 +21,7 @@ _PEER = Peer(
     weights_licence="MIT",
     preprocessing=imagenet(224, "bilinear"),
     preprocessing_source="downstream/load_lmdb_autolaparo.py and pl_stitch/main_pl_video.py of its repository",
+    pretrained_on="LEMON: 938 hours of surgery from YouTube",
     unverified="keys of the file, from its training code; order of channels in pretraining",
 )
 

@@ -18,19 +18,25 @@ from evaluation.backbones.peers.preprocessings import imagenet
 from evaluation.backbones.peers.weights import TRAINING_HEAD, encoder_tensors, fill
 from modeling_zen.conversion.checkpoint import Checkpoint
 
+_SURGENET = (
+    "SurgeNet; of the benchmark 76 videos of Cholec80, and HeiChole, PSI-AVA, MultiBypass140 and LapGyn4 among it"
+)
+SURGENET_XL = f"{_SURGENET}; 2 million frames from YouTube"
 
-def _peer(name: str, architecture: str, file: str) -> Peer:
+
+def _peer(name: str, architecture: str, file: str, pretrained_on: str = _SURGENET) -> Peer:
     return Peer(
         name=name,
         architecture=f"{architecture}, DINO",
         paper="Jaspers et al., Scaling up self-supervised learning for improved surgical foundation models, "
-        "Medical Image Analysis 2026 (arXiv:2501.09436)",
+        "Medical Image Analysis 2026",
         source=f"TimJaspersTue/SurgeNetModels/{file}_checkpoint_epoch0050_teacher.pth",
         on_hub=True,
         code_licence="MIT",
         weights_licence="CC BY-NC-SA 4.0",
         preprocessing=imagenet(224),
         preprocessing_source="the code of DINO, with which it was trained",
+        pretrained_on=pretrained_on,
         unverified="keys of the file, from its model definitions; mean, std and size, which it does not state",
     )
 
@@ -65,11 +71,11 @@ def new_caformer() -> Any:
 
 
 @register(
-    _peer("surgenet_xl", "CAFormer-S18", "SurgeNetXL"),
+    _peer("surgenet_xl", "CAFormer-S18", "SurgeNetXL", SURGENET_XL),
     _peer("surgenet", "CAFormer-S18", "SurgeNet"),
-    _peer("surgenet_cholec", "CAFormer-S18", "CHOLEC"),
-    _peer("surgenet_rarp", "CAFormer-S18", "RARP"),
-    _peer("surgenet_ramie", "CAFormer-S18", "RAMIE"),
+    _peer("surgenet_cholec", "CAFormer-S18", "CHOLEC", "76 videos of Cholec80, HeiChole and hSDB"),
+    _peer("surgenet_rarp", "CAFormer-S18", "RARP", "ESAD, PSI-AVA and a private set of prostatectomies"),
+    _peer("surgenet_ramie", "CAFormer-S18", "RAMIE", "a private set of esophagectomies"),
 )
 def build_caformer(peer: Peer, checkpoint: Checkpoint) -> FrameNetwork:
     """Summary is the normalized mean of the last map, as its own code takes it; dense is that map."""

@@ -10,6 +10,7 @@ from evaluation.backbones.backbone import FrameNetwork
 from evaluation.backbones.peers.networks import converted
 from evaluation.backbones.peers.peer import Peer, register
 from evaluation.backbones.peers.preprocessings import imagenet
+from evaluation.backbones.peers.surgenet import SURGENET_XL
 from modeling_zen.conversion.checkpoint import Checkpoint
 
 # version of DINO -> (patch, input in pixels, sizes), as in the names of the files
@@ -29,6 +30,7 @@ def _peer(version: int, size: str) -> Peer:
         weights_licence="CC BY-NC-SA 4.0",
         preprocessing=imagenet(pixels),
         preprocessing_source="the DINO code that its configurations are for; input size in the name of the file",
+        pretrained_on=SURGENET_XL,
         unverified="keys of the file, from its training configurations; mean and std, which it does not state",
     )
 

@@ -44,6 +44,7 @@ def _peer(name: str, architecture: str, file: str) -> Peer:
         weights_licence="Apache-2.0 (gated)",
         preprocessing=imagenet(256, "bilinear"),
         preprocessing_source="evals/foundation_phase_probing of its repository",
+        pretrained_on="SurgMotion-15M of 50 sources, public datasets among them, which its repository does not list",
         unverified="keys of the file, from its model definition and from users of it",
     )
 

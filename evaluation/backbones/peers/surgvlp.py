@@ -35,6 +35,7 @@ def _peer(name: str, paper: str, share: str) -> Peer:
         weights_licence="CC BY-NC-SA 4.0",
         preprocessing=imagenet(224, "bilinear"),
         preprocessing_source="surgvlp/surgvlp.py of its repository; the whole frame instead of its middle",
+        pretrained_on="SVL: surgical lectures",
         unverified="keys of the file, from its model definition",
     )
 

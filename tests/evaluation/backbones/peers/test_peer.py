@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,14 +10,17 @@ from evaluation.backbones.peers import load_peer
 from training.errors import UserError
 
 CPU = torch.device("cpu")
+DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "backbones.md"
 
 
 @pytest.mark.parametrize("name", PEERS.names())
 def test_every_peer_states_what_a_user_must_know(name: str) -> None:
     peer = PEERS.get(name)
     assert peer.name == name
-    for text in (peer.architecture, peer.paper, peer.code_licence, peer.weights_licence, peer.preprocessing_source):
+    for text in (peer.architecture, peer.paper, peer.code_licence, peer.weights_licence, peer.pretrained_on):
         assert text
+    assert peer.preprocessing_source
+    assert f"| `{name}` |" in DOCUMENT.read_text(encoding="utf-8")
     assert re.fullmatch(r"[\w-]+/[\w.-]+/[\w.-]+\.(pth|pt|bin)", peer.source) if peer.on_hub else "://" in peer.source
     assert peer.preprocessing.size is not None
     assert "=" not in name
