@@ -41,7 +41,7 @@ def fit_logistic(
     classes, strengths = targets.shape[1], len(penalties)
     weights = features.new_ones(rows) if row_weights is None else row_weights.to(features.dtype)
     weights = weights / weights.sum()
-    design = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)  # (N, D + 1), last column for b
+    design = torch.cat([features, features.new_ones(rows, 1)], dim=1)  # (N, D + 1), last column for b
     penalty = torch.tensor(penalties, dtype=features.dtype, device=features.device)[:, None].repeat(1, width + 1)
     penalty[:, -1] = 0.0
     gram = (design * weights[:, None]).T @ design

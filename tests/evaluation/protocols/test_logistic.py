@@ -72,5 +72,12 @@ def test_dependent_and_constant_columns_in_single_precision() -> None:
     assert bool(bias.isfinite().all())
 
 
+def test_without_features_only_the_bias_is_left() -> None:
+    targets = torch.tensor([[1.0], [0.0], [0.0], [0.0]])
+    weight, bias = fit_logistic(torch.zeros(4, 0), targets, [0.1], loss="sigmoid")
+    assert weight.shape == (1, 0, 1)
+    assert float(bias) == pytest.approx(np.log(1 / 3), abs=1e-3)
+
+
 def test_log_grid() -> None:
     assert log_grid(100.0, 0.01, 5) == [100.0, 10.0, 1.0, 0.1, 0.01]
