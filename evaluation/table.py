@@ -1,4 +1,4 @@
-"""The comparison table: result records -> rows -> aligned text or Markdown."""
+"""The comparison table: result records -> rows -> aligned text."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -117,17 +117,6 @@ def to_text(rows: Sequence[TableRow]) -> str:
             for line in cells
         ]
         blocks.append("\n".join([title, *warnings(members), *lines]))
-    return "\n\n".join(blocks)
-
-
-def to_markdown(rows: Sequence[TableRow]) -> str:
-    """The same tables in Markdown, a bold title before each."""
-    blocks = []
-    for title, members in tables(rows):
-        notes = [f"**{warning}**\n" for warning in warnings(members)]
-        head = ["| " + " | ".join(HEADINGS) + " |", "|---|---|" + "---:|" * (len(HEADINGS) - 2)]
-        body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(row)) + " |" for row in members]
-        blocks.append("\n".join([f"**{title}**\n", *notes, *head, *body]))
     return "\n\n".join(blocks)
 
 

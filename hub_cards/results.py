@@ -36,7 +36,10 @@ class ResultTable:
 
 
 def read_results(path: Path, weights_sha256: str) -> list[ResultTable]:
-    """All tables of a results file about the model whose weights have this hash.
+    """The tables of a card: primary measures with all labels, of the model whose weights have this hash.
+
+    What is undefined is left out, and a table with it if it is the student's own value. `evaluation.report` shows the
+    other measures and the few-shot records.
 
     Raises:
         UserError: the file is missing, empty or broken, a record is about another student's weights, a table has no
@@ -44,7 +47,7 @@ def read_results(path: Path, weights_sha256: str) -> list[ResultTable]:
     """
     if not path.exists():
         raise UserError(f"results file {str(path)!r} does not exist; evaluation.benchmark writes it")
-    records = [record for record in read_records(path) if record.value is not None]  # undefined: nothing to show
+    records = read_records(path)
     if not records:
         raise UserError(f"results file {str(path)!r} holds no record; evaluation.benchmark writes them")
     for number, record in enumerate(records, start=1):
@@ -53,7 +56,11 @@ def read_results(path: Path, weights_sha256: str) -> list[ResultTable]:
                 f"record {number} of {str(path)!r} ({record.task}) is about weights {record.student_sha256[:12]}, but "
                 f"this run's model has {weights_sha256[:12]}; give a results file of this model only"
             )
-    return [_result_table(rows, records, path) for _, rows in tables(table_rows(records))]
+    shown = [record for record in records if record.primary and record.shots is None]
+    rows = {id(record): table_rows([record])[0] for record in shown}
+    undefined = {rows[id(r)].table for r in shown if r.model_role == "student" and r.value is None}
+    kept = [r for r in shown if r.value is not None and rows[id(r)].table not in undefined]
+    return [_result_table(members, kept, path) for _, members in tables(table_rows(kept))]
 
 
 def _result_table(rows: list[TableRow], records: list[ResultRecord], path: Path) -> ResultTable:

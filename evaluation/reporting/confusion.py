@@ -54,7 +54,7 @@ def _draw(axes: Axes, counts: np.ndarray, classes: list[str], prefix: str) -> di
     hovers = {}
     totals = counts.sum(axis=1)
     for (truth, called), count in np.ndenumerate(counts):
-        if not totals[truth]:
+        if not totals[truth] or (not count and size > WRITTEN):
             continue
         share = count / totals[truth]
         identifier = f"{prefix}-{truth}-{called}"

@@ -56,6 +56,7 @@ def style() -> Iterator[None]:
             "xtick.color": INK,
             "ytick.color": INK,
             "legend.frameon": False,
+            "image.composite_image": False,
         }
     ):
         yield

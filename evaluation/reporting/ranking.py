@@ -36,7 +36,7 @@ class Ranking:
     Attributes:
         tasks: titles of those that count.
         left_out: title and reason of the others.
-        resamples: in which every task's measure is defined for every model.
+        resamples: in which every task's measure is defined for some model.
     """
 
     condition: Condition
@@ -50,8 +50,9 @@ def rank_models(tasks: Sequence[TaskScores], resampler: Resampler) -> list[Ranki
     """A ranking for every condition with two models; without a task that counts, its standings are empty.
 
     In each resample (cases of a dataset drawn jointly for all its tasks, datasets independently) the models are ranked
-    in each task on its primary measure; ties share the mean of their places. A task with several primary measures
-    counts once, with the mean of its ranks. A task that lacks a model of the condition is left out.
+    in each task on its primary measure; ties share the mean of their places, a model whose measure is undefined comes
+    last. A task with several primary measures counts once, with the mean of its ranks. A task that lacks a model of the
+    condition is left out.
     """
     conditions = dict.fromkeys(condition for task in tasks for condition in task.conditions)
     rankings = []
@@ -106,13 +107,16 @@ def _values(scores: Sequence[Score], models: Sequence[Model], resampler: Resampl
     if unusable:
         return nothing, f"no usable predictions: {', '.join(unusable)}"
     table = np.stack(mean_over_runs(list(values.values())), axis=1)
-    undefined = [model.label for model, first in zip(models, table[0], strict=True) if np.isnan(first)]
-    return table, f"undefined: {', '.join(undefined)}" if undefined else ""
+    return table, "undefined for all models" if np.isnan(table[0]).all() else ""
 
 
 def ranks_of(values: np.ndarray) -> np.ndarray:
-    """Ranks in each row, the largest value has rank 1: (R, M) -> (R, M); ties share, NaN makes the whole row NaN."""
-    larger = (values[:, None, :] > values[:, :, None]).sum(axis=2)
-    equal = (values[:, None, :] == values[:, :, None]).sum(axis=2)
+    """Ranks in each row, the largest value has rank 1: (R, M) -> (R, M); ties share.
+
+    NaN comes last, as the rank correlation of a constant prediction does; a row of nothing but NaN stays so.
+    """
+    ordered = np.where(np.isnan(values), -np.inf, values)
+    larger = (ordered[:, None, :] > ordered[:, :, None]).sum(axis=2)
+    equal = (ordered[:, None, :] == ordered[:, :, None]).sum(axis=2)
     ranks = 1 + larger + (equal - 1) / 2
-    return np.where(np.isnan(values).any(axis=1, keepdims=True), np.nan, ranks)
+    return np.where(np.isnan(values).all(axis=1, keepdims=True), np.nan, ranks)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from evaluation.predictions import Predictions
 from evaluation.reporting.drawing import INK, WIDTH, Drawing, class_colors, clean, file_name, finish, shortened, style
@@ -32,5 +33,7 @@ def value_scatter(title: str, predicted: Mapping[Model, Predictions]) -> Drawing
                     axes.set_ylabel(f"{shortened(name)}\npredicted")
                 if row == values - 1:
                     axes.set_xlabel("truth")
+                axes.xaxis.set_major_locator(MaxNLocator(4))
+                axes.yaxis.set_major_locator(MaxNLocator(4))
                 clean(axes, "both")
         return finish(figure, file_name(title), title)

@@ -49,7 +49,7 @@ def timelines(title: str, predicted: Mapping[Model, Predictions]) -> Drawing | N
                 axes.imshow(
                     palette[_band(seconds, classes)][None],
                     aspect="auto",
-                    interpolation="nearest",
+                    interpolation="none",  # all columns, whatever the resolution of the figure
                     extent=(0, length, place + 0.95, place + 0.05),
                 )
             axes.set_ylim(len(bands), 0)

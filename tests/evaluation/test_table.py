@@ -2,7 +2,7 @@ import dataclasses
 from collections.abc import Callable
 
 from evaluation.records import Paired, ResultRecord
-from evaluation.table import table_rows, tables, to_markdown, to_text, warnings
+from evaluation.table import table_rows, tables, to_text, warnings
 
 Make = Callable[..., ResultRecord]
 
@@ -37,25 +37,12 @@ def test_text_is_aligned(new_record: Make) -> None:
     ]
 
 
-def test_markdown(new_record: Make) -> None:
-    text = to_markdown(table_rows([new_record(model="a|b"), new_record("histogram", interval=None)]))
-    assert text.splitlines() == [
-        "**presence_synthetic · frozen, linear probe · mean_average_precision (pooled frames) · 2 test cases**",
-        "",
-        "| model | role | value | 95 % interval | student − model | 95 % interval |",
-        "|---|---|---:|---:|---:|---:|",
-        "| a\\|b | student | 0.500 | [0.400, 0.600] |  |  |",
-        "| histogram | histogram | 0.500 |  | +0.100 | [-0.100, +0.200] |",
-    ]
-
-
 def test_overlap_with_the_pretraining_corpus_is_loud(new_record: Make) -> None:
     rows = table_rows([new_record(pretraining_overlap=0), new_record("histogram", pretraining_overlap=None)])
     assert warnings(rows) == []
     rows = [dataclasses.replace(row, pretraining_overlap=3) for row in rows]
     assert "WARNING: 3 test files were in the pretraining corpus" in to_text(rows)
-    assert "**WARNING: 3 test files were in the pretraining corpus" in to_markdown(rows)
 
 
 def test_no_records() -> None:
-    assert to_text(table_rows([])) == to_markdown(table_rows([])) == ""
+    assert to_text(table_rows([])) == ""

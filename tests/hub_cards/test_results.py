@@ -53,6 +53,21 @@ def test_a_table_needs_its_student_and_each_model_once(files, weights):
         read_results(files.results, weights)
 
 
+def test_a_card_shows_primary_measures_with_all_labels_where_the_student_has_a_value(files, weights):
+    records = files.records()
+    shots = {"count": 2, "unit": "cases", "subset": 0}
+    others = [
+        {**records[0], "primary": False, "metric": "accuracy"},
+        {**records[0], "protocol": "few_shot", "shots": shots},
+        *(
+            {**record, "task": "skill", "value": None if number == 0 else 0.3}
+            for number, record in enumerate(records[:3])
+        ),
+    ]
+    files.write_records([*records, *others])
+    assert len(read_results(files.results, weights)) == 3
+
+
 def test_metadata_holds_only_the_student(files, weights):
     entries = eval_results(read_results(files.results, weights))
     assert [entry.metric_value for entry in entries] == [0.61, 0.61, 0.61]

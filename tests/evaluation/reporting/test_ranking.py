@@ -157,11 +157,12 @@ def test_a_measure_that_the_scorer_lacks_and_other_cases_are_named(task_of: Call
     ]
 
 
-def test_ranks_share_ties_and_are_undefined_with_a_value() -> None:
-    values = np.array([[0.5, 0.9, 0.5, 0.1], [1.0, 1.0, 1.0, 1.0], [0.1, np.nan, 0.2, 0.3]])
+def test_ranks_share_ties_and_undefined_ones_come_last() -> None:
+    nan = np.nan
+    values = np.array([[0.5, 0.9, 0.5, 0.1], [1.0, 1.0, 1.0, 1.0], [0.1, nan, -0.2, nan], [nan, nan, nan, nan]])
     ranks = ranks_of(values)
-    assert ranks[:2].tolist() == [[2.5, 1.0, 2.5, 4.0], [2.5, 2.5, 2.5, 2.5]]
-    assert np.isnan(ranks[2]).all()
+    assert ranks[:3].tolist() == [[2.5, 1.0, 2.5, 4.0], [2.5, 2.5, 2.5, 2.5], [1.0, 3.5, 2.0, 3.5]]
+    assert np.isnan(ranks[3]).all()
 
 
 def test_mean_ranks_by_hand(task_of: Callable[..., TaskScores]) -> None:
