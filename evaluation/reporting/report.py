@@ -61,13 +61,15 @@ def make_report(files: Sequence[Path], output: Path) -> None:
     tasks = group_scores(results.found)
     colors = model_colors(dict.fromkeys(score.model for task in tasks for score in task.scores))
     resampler = Resampler()
-    problems = resampler.problems
+    primary = [score for task in tasks for score in task.scores if score.measure.primary]
+    for score in tqdm(primary, desc="resampling", unit="score"):
+        resampler.values(score)  # what takes the time; ranks and pairs find it done
     rankings = [
         RankView(ranking, rank_chart(ranking, colors) if ranking.standings else None)
         for ranking in rank_models(tasks, resampler)
     ]
-    views = [_view(task, resampler, colors) for task in tqdm(tasks, desc="tasks", unit="task")]
-    facts = _facts(results, views, rankings, problems)
+    views = [_view(task, resampler, colors) for task in tqdm(tasks, desc="plots", unit="task")]
+    facts = _facts(results, views, rankings, resampler.problems)
     drawings = [each.chart for each in rankings if each.chart] + [d for view in views for d in _drawings(view)]
     contents = {
         "report.html": render(html_environment(TEMPLATES), "report.html.jinja", facts),
