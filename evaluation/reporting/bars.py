@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from evaluation.reporting.drawing import (
+    DASHES,
     GRID,
     INK,
     WIDTH,
@@ -92,9 +93,11 @@ def _curve(
             model = scores[0].model
             counts = np.array([score.condition.count for score in scores], dtype=np.float64)
             shift = 1 + 0.012 * (number - (len(lines) - 1) / 2)  # so that lines of spread do not hide each other
-            color, kind = colors[model], ":" if model.is_floor else "-"
+            color, kind = colors[model], DASHES.get(model.role, "-")
             means = [fmean(score.values) for score in scores]
-            axes.plot(counts * shift, means, kind, color=color, marker="o", markersize=4, label=shortened(label))
+            axes.plot(
+                counts * shift, means, linestyle=kind, color=color, marker="o", markersize=4, label=shortened(label)
+            )
             for count, score in zip(counts, scores, strict=True):
                 axes.plot([count * shift] * 2, [min(score.values), max(score.values)], color=color, linewidth=1.4)
             full = _with_all_labels(task, measure, model.label, protocol, probe)

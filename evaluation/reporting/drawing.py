@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -27,7 +27,7 @@ MOST_MODELS = 6  # in figures of predictions
 # Paul Tol's "muted" scheme (https://personal.sron.nl/~pault/), safe for color-blind readers; more classes than it has
 # colors take steps of viridis, which is safe too and ordered, as phases are.
 _MUTED = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499")
-_DASHES = {"majority": (0, (1, 1.2)), "random_init": (0, (4, 2)), "histogram": (0, (4, 1.5, 1, 1.5))}
+DASHES: dict[str, Any] = {"majority": (0, (1, 1.2)), "random_init": (0, (4, 2)), "histogram": (0, (4, 1.5, 1, 1.5))}
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def draw_floors(axes: Axes, floors: Mapping[str, float | None], low: float, high
                 *(ends if upright else ends[::-1]),
                 color=INK,
                 linewidth=1.1,
-                linestyle=_DASHES[name],
+                linestyle=DASHES[name],
                 label="_" if label in known else label,
             )
 
