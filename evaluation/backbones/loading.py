@@ -41,7 +41,7 @@ def load_backbone(name: str, role: Role, device: torch.device) -> NetworkBackbon
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(f"model folder {name!r} does not exist")
     if "/" not in name:
-        raise unknown_name("model", name, [*TEACHERS.names(), *PEERS.names()])
+        raise unknown_name("model", name, sorted({*TEACHERS.names(), *PEERS.names()}))
     return load_zen(name, device, role) if _is_zen_repository(name) else TeacherBackbone(name, device, role)
 
 

@@ -110,5 +110,6 @@ SAMPLE_DATASETS.register(NAME)(
         target=TARGET,
         find=find,
         scan=scan,
+        fold=fold_split,
     )
 )

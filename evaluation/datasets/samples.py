@@ -104,7 +104,8 @@ class SampleReader:
     """A dataset of samples that the benchmark can read.
 
     `find` looks at a folder and two levels below; `scan(root, split)` reads labels (no pixels) of the cases of a split
-    of `evaluation/splits/<name>.json`. `split` is None for a dataset that brings its own sides or is split by a rule.
+    of `evaluation/splits/<name>.json`. `split` is None for a dataset that brings its own sides or is split by a rule;
+    `fold(root, k)` gives the k-th of such splits, which are called `fold_1`, `fold_2` ...
     """
 
     name: str
@@ -113,6 +114,7 @@ class SampleReader:
     target: Target
     find: Callable[[Path], Path | None]
     scan: Callable[[Path, Split | None], SampleDataset]
+    fold: Callable[[Path, int], Split] | None = None
 
 
 SAMPLE_DATASETS: Registry[SampleReader] = Registry("sample dataset")

@@ -1,11 +1,12 @@
 """The catalog of tasks over datasets, one row each; importing it fills the registry."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from evaluation.datasets import DATASETS, WORKFLOW_DATASETS, Dataset
 from evaluation.datasets.endoscapes import CVS_NAMES, cvs_labels
-from evaluation.datasets.samples import SAMPLE_DATASETS, Target
+from evaluation.datasets.samples import SAMPLE_DATASETS, SampleReader, Target
 from evaluation.datasets.workflow import SPLITS, Split, load_split
 from evaluation.tasks import labels, problems, segmentation
 from evaluation.tasks.task import TASKS, LoadedTask, Sources, Task, home_of
@@ -60,13 +61,18 @@ def _find(find: Callable[[Path], Path | None]) -> Callable[[Sources], Path | Non
     return lambda sources: sources.find(find)
 
 
-def _split(task: str, dataset: str, name: str | None) -> Split | None:
-    """The split of a dataset by name; None for a dataset that brings its own sides."""
-    if (SPLITS / f"{dataset}.json").exists():
-        return load_split(dataset, name)
-    if name is not None:
-        raise UserError(f"task {task!r} has no splits to choose from: dataset {dataset!r} brings its own sides")
-    return None
+def _split(task: str, reader: SampleReader, home: Path, name: str | None) -> Split | None:
+    """The split of a dataset by name; None for the default of one that has no file of splits."""
+    if (SPLITS / f"{reader.name}.json").exists():
+        return load_split(reader.name, name)
+    if name is None:
+        return None
+    if reader.fold is None:
+        raise UserError(f"task {task!r} has no splits to choose from: dataset {reader.name!r} brings its own sides")
+    number = re.fullmatch(r"fold_(\d)", name)
+    if not number:
+        raise UserError(f"task {task!r} has no split {name!r}; its splits are called fold_1, fold_2 ...")
+    return reader.fold(home, int(number[1]))
 
 
 def _register_workflow(name: str, family: str, dataset: str, track: str, fps: float) -> None:
@@ -85,7 +91,7 @@ def _register_samples(name: str, family: str, dataset: str) -> None:
 
     def load(sources: Sources, split: str | None) -> LoadedTask:
         home = home_of(name, dataset, reader.obtain, sources, reader.find)
-        return problems.from_samples(name, family, reader.scan(home, _split(name, dataset, split)))
+        return problems.from_samples(name, family, reader.scan(home, _split(name, reader, home, split)))
 
     task = Task(name, family, FRAME_PROBES, dataset, reader.licence, reader.obtain, _find(reader.find), load)
     TASKS.register(name)(task)

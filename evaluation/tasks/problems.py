@@ -175,9 +175,7 @@ def _labeled_samples(dataset: SampleDataset, side: str) -> Samples:
     targets = np.array([sample.label for sample in samples], dtype=dtype)
     if not samples:
         targets = np.zeros((0,) if kind == "single" else (0, classes), dtype=dtype)
-    names = [
-        f"{sample.frames[0].path.relative_to(dataset.root).as_posix()} {row}" for row, sample in enumerate(samples)
-    ]
+    names = [_sample_name(sample.frames[0], dataset.root) for sample in samples]
     return Samples(
         tuple(sample.frames for sample in samples),
         tuple(sample.case_id for sample in samples),
@@ -185,3 +183,9 @@ def _labeled_samples(dataset: SampleDataset, side: str) -> Samples:
         np.zeros(len(samples)),
         targets,
     )
+
+
+def _sample_name(first: FrameReference, root: Path) -> str:
+    """Path within the dataset, with the frame number in a video: the same on every machine, as few-shot draws by it."""
+    place = first.path.relative_to(root).as_posix()
+    return place if first.frame_index is None else f"{place} {first.frame_index}"

@@ -16,8 +16,8 @@ from evaluation.tasks.problems import ProblemTask
 from evaluation.tasks.task import TASKS, LoadedTask, Sources, Task
 from training.errors import UserError
 
-# From task, to task, and classes of the first that are called otherwise in the second. No train side has an operation of the
-# test side; Endoscapes to Cholec80-CVS would: six videos of Endoscapes are Cholec80's.
+# From task, to task, and classes of the first that are called otherwise in the second. No train side has an operation
+# of the test side; Endoscapes to Cholec80-CVS could: six videos of Endoscapes are Cholec80's.
 TRANSFERS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ("phase_cholec80", "phase_heichole", {}),
     ("phase_heichole", "phase_cholec80", {}),

@@ -70,9 +70,9 @@ def test_few_labels_have_no_validation_side(tmp_path: Path) -> None:
 
 def samples(root: Path, target: Target, labels: list) -> SampleDataset:
     sides = ["train", "train", "test"]
-    frames = (FrameReference(root / "a.png"), FrameReference(root / "b.png"))
+    frames = [(FrameReference(root / f"{row}.png"), FrameReference(root / f"{row}b.png")) for row in range(len(sides))]
     records = [
-        LabeledSample(f"case{row}", side, frames, label)  # type: ignore[arg-type]
+        LabeledSample(f"case{row}", side, frames[row], label)  # type: ignore[arg-type]
         for row, (side, label) in enumerate(zip(sides, labels, strict=True))
     ]
     return SampleDataset("made_up", root, target, tuple(records), "tiny", "made up")
@@ -110,3 +110,16 @@ def test_a_problem_task_names_its_split(tmp_path: Path) -> None:
     task: ProblemTask = from_workflow("phase_made_up", "phase", workflow(tmp_path), "phase")
     split = task.split
     assert (split.train, split.val, split.test, split.name) == (("one",), ("two",), ("three",), "tiny")
+
+
+def test_samples_have_the_same_names_on_every_machine(tmp_path: Path) -> None:
+    target = Target("skill", "value", ("score",))
+    records = [
+        LabeledSample(f"case{row}", side, (FrameReference(tmp_path / "a" / name, frame),), (1.0,))  # type: ignore[arg-type]
+        for row, (side, name, frame) in enumerate(
+            [("train", "x.png", None), ("train", "y.mp4", 7), ("test", "z.png", None)]
+        )
+    ]
+    dataset = SampleDataset("made_up", tmp_path, target, tuple(records), "tiny", "made up")
+    task = from_samples("made_up", "skill", dataset)
+    assert task.problem.train.videos == ("a/x.png", "a/y.mp4 7")
