@@ -53,7 +53,7 @@ def fit_linear(inputs: Inputs, problem: Problem, seed: int) -> tuple[np.ndarray,
         fit, score = (torch.from_numpy(draw_rows(rng, side, ROWS_TO_CHOOSE)) for side in sides)
         for index, balance in enumerate(balances):
             weight, bias = _fit(train[fit], targets[fit], PENALTIES, balance, problem)
-            held_out[:, index, score] = (train[score] @ weight + bias[:, None]).cpu().numpy()
+            held_out[:, index, score.numpy()] = (train[score] @ weight + bias[:, None]).cpu().numpy()
     candidates = [{"penalty": penalty, "balance": balance} for penalty in PENALTIES for balance in balances]
     flat = held_out.reshape(len(candidates), *targets.shape)
     chosen = choose_held_out(candidates, flat, problem.target, samples.targets, chosen_on)

@@ -61,3 +61,11 @@ def test_values_of_different_units_are_found() -> None:
     for column in range(3):
         assert np.corrcoef(scores[:, column], problem.test.targets[:, column])[0, 1] > 0.9
     assert chosen.criterion == "R² of pooled held-out rows"
+
+
+def test_a_single_held_out_sample_is_scored() -> None:
+    inputs, problem = make_problem(make_targets("single", 6), "single", sides=(4, 1, 1))
+    assert len(problem.val) == 1
+    scores, chosen = fit_linear(inputs, problem, 0)
+    assert np.isfinite(scores).all()
+    assert chosen.chosen_on in ("validation cases", "fixed before the run")
