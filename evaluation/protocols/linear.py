@@ -23,6 +23,8 @@ BALANCES = (
 )  # exponent of 1 / class frequency as weight of a sample; 0 = all equal, 1 = all classes equal
 FOLDS = 5  # for columns, as the choice is cheap
 BALANCED_FOLDS = 3  # for classes, where every exponent is a fit of its own
+STEPS_TO_CHOOSE = 60  # of the solver; the order of penalties is settled long before the last digit of the weights
+STEPS = 100  # of the final fit
 ROWS_TO_CHOOSE = 4_000  # seeded draw on either side of a fold above this; it keeps all cases, which rows depend on
 
 
@@ -52,24 +54,25 @@ def fit_linear(inputs: Inputs, problem: Problem, seed: int) -> tuple[np.ndarray,
     for sides in folds:
         fit, score = (torch.from_numpy(draw_rows(rng, side, ROWS_TO_CHOOSE)) for side in sides)
         for index, balance in enumerate(balances):
-            weight, bias = _fit(train[fit], targets[fit], PENALTIES, balance, problem)
+            weight, bias = _fit(train[fit], targets[fit], PENALTIES, balance, problem, STEPS_TO_CHOOSE)
             held_out[:, index, score.numpy()] = (train[score] @ weight + bias[:, None]).cpu().numpy()
     candidates = [{"penalty": penalty, "balance": balance} for penalty in PENALTIES for balance in balances]
     flat = held_out.reshape(len(candidates), *targets.shape)
     chosen = choose_held_out(candidates, flat, problem.target, samples.targets, chosen_on)
 
     count, penalty, balance = len(problem.train), float(chosen.values["penalty"]), float(chosen.values["balance"])
-    weight, bias = _fit(train[:count], targets[:count], [penalty], balance, problem)
+    weight, bias = _fit(train[:count], targets[:count], [penalty], balance, problem, STEPS)
     return (test @ weight[0] + bias[0]).cpu().numpy(), chosen
 
 
 def _fit(
-    rows: Tensor, targets: Tensor, penalties: list[float], balance: float, problem: Problem
+    rows: Tensor, targets: Tensor, penalties: list[float], balance: float, problem: Problem, steps: int
 ) -> tuple[Tensor, Tensor]:
     if problem.target.kind == "multi":
-        return fit_logistic(rows, targets, penalties, loss="sigmoid")
+        return fit_logistic(rows, targets, penalties, loss="sigmoid", iterations=steps)
     frequency = targets.mean(dim=0).clamp(min=1 / len(targets))
-    return fit_logistic(rows, targets, penalties, loss="softmax", row_weights=targets @ frequency**-balance)
+    weights = targets @ frequency**-balance
+    return fit_logistic(rows, targets, penalties, loss="softmax", row_weights=weights, iterations=steps)
 
 
 def _design(features: np.ndarray, queries: np.ndarray, train: int) -> tuple[Tensor, Tensor]:
