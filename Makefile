@@ -53,7 +53,7 @@ endif
 		data.corpus="$(OUT)/corpus" output_dir="$(OUT)/pretrain" \
 		teachers.efficientnet_lite0.repo="$(OUT)/teachers/efficientnet_lite0" \
 		teachers.efficientnet_lite2.repo="$(OUT)/teachers/efficientnet_lite2"
-	$(BIN)/python -m evaluation.benchmark --model "$(OUT)/pretrain/hub" --tasks found --protocols frozen \
+	$(BIN)/python -m evaluation.benchmark --model "$(OUT)/pretrain/hub" --tasks found --protocols frozen --probes knn linear \
 		--teachers "$(OUT)/teachers/efficientnet_lite0" "$(OUT)/teachers/efficientnet_lite2" \
 		--data-root "$(DEMO_DATA)" --corpus "$(OUT)/corpus" --output "$(OUT)/results.jsonl"
 	$(BIN)/python -m hub_cards.card "$(OUT)/pretrain" "$(OUT)/results.jsonl" --corpus "$(OUT)/corpus" \
