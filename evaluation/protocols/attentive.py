@@ -27,7 +27,7 @@ class AttentiveSettings:
         (3e-3, 0.01),
     )  # learning rate and weight decay to choose from
     passes: int = 30  # over the training samples, between the limits below
-    steps: tuple[int, int] = (40, 1_000)  # fewest: fits a handful of samples; most: 64,000 samples seen
+    steps: tuple[int, int] = (30, 1_000)  # fewest: fits a handful of samples; most: 64,000 samples seen
     batch: int = 64  # samples a step
     samples_to_standardize: int = 2_000  # an even choice: means over their many tokens are exact enough
 

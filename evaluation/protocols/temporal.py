@@ -35,7 +35,7 @@ class TemporalSettings:
     learning_rate: float = 5e-3  # of AdamW; what is chosen is where to stop
     weight_decay: float = 0.01  # PyTorch's default
     passes: int = 10  # over the training videos, one a step, between the limits below
-    steps: tuple[int, int] = (40, 1_000)  # fewest: fits a handful of videos; most: what more than 100 videos would add
+    steps: tuple[int, int] = (30, 1_000)  # fewest: fits a handful of videos; most: what more than 100 videos would add
 
 
 SETTINGS = TemporalSettings()
