@@ -93,7 +93,12 @@ def fit_temporal(inputs: Inputs, problem: Problem, seed: int, *, causal: bool) -
 
     Returns:
         float32 (N_test, C): logits of the last stage, and what was chosen.
+
+    Raises:
+        ValueError: a target of values, whose second stage would refine probabilities that do not exist.
     """
+    if problem.target.kind == "value":
+        raise ValueError("temporal probes serve targets of kind 'single' and 'multi', not 'value'")
     standardize = Standardizer.of(inputs.pooled(problem.train))
     longest = max(video.stop - video.start for video in problem.train.sequences())
     # A layer whose dilation reaches beyond the longest video would see nothing but padding.

@@ -85,3 +85,8 @@ def test_order_in_time_is_used() -> None:
     }
     assert accuracy["linear"] < 0.5
     assert accuracy["tcn_causal"] > 0.7
+
+
+def test_values_are_refused() -> None:
+    with pytest.raises(ValueError, match="temporal probes serve targets of kind 'single' and 'multi', not 'value'"):
+        PROBES.get("tcn_causal").fit(*make_problem(make_targets("value", 48), "value"), 0)
