@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from hub_cards.corpus_facts import CorpusFacts, count_corpus, open_corpus
+from hub_cards.diagnosis import Diagnosis, read_diagnosis
+from hub_cards.evaluation_metadata import eval_results_files
 from hub_cards.hub_folder import PICTURE, README, check_source, check_target, write_folder
 from hub_cards.model_card import CardInputs, model_card
 from hub_cards.pca import DensePicture, dense_pca_picture
@@ -14,7 +16,14 @@ from training.teachers import Teacher, load_teacher
 
 
 def make_hub_folder(
-    run_folder: Path, results_file: Path, output: Path, *, corpus: Path | None = None, teacher: str | None = None
+    run_folder: Path,
+    results_file: Path,
+    output: Path,
+    *,
+    corpus: Path | None = None,
+    teacher: str | None = None,
+    diagnosis: Path | None = None,
+    benchmark_owner: str | None = None,
 ) -> None:
     """Write the folder for the Hub: the run's model, its card and, when the corpus is at hand, the picture.
 
@@ -24,6 +33,8 @@ def make_hub_folder(
         output: folder to write; an earlier one made by this function is replaced.
         corpus: the run's corpus, for its summary and the picture of held-out frames.
         teacher: name, Hub id or folder of a teacher of the run, shown in the picture as well.
+        diagnosis: diagnosis.json of this run's model.
+        benchmark_owner: see `eval_results_files`.
 
     Raises:
         UserError: something is missing, broken or does not belong together; nothing has been written then.
@@ -32,6 +43,7 @@ def make_hub_folder(
     check_source(run.hub)
     check_target(output, run.hub)
     results = read_results(results_file, run.weights_sha256)
+    found: Diagnosis | None = None if diagnosis is None else read_diagnosis(diagnosis, run)
     facts: CorpusFacts | None = None
     picture: DensePicture | None = None
     if corpus is not None:
@@ -39,8 +51,10 @@ def make_hub_folder(
         facts = count_corpus(opened, corpus)
         picture = _draw(run, opened, teacher)
     note = None if picture is None else picture.note
-    card = model_card(CardInputs(run, results, facts, note, output.resolve().name))
+    card = model_card(CardInputs(run, results, facts, found, note, output.resolve().name))
     additions = {README: str(card).encode()}
+    for name, text in eval_results_files(results.tasks, benchmark_owner).items():
+        additions[name] = text.encode()
     if picture is not None:
         additions[PICTURE] = picture.png()
     write_folder(output, run.hub, additions, {"weights_sha256": run.weights_sha256, "picture_note": note})

@@ -17,7 +17,15 @@ def main(arguments: list[str] | None = None) -> None:
         raise UserError("--teacher is for the picture of held-out frames, which needs --corpus")
     from hub_cards.assembly import make_hub_folder  # after parsing: a typo should not wait for the imports of torch
 
-    make_hub_folder(options.run, options.results, options.output, corpus=options.corpus, teacher=options.teacher)
+    make_hub_folder(
+        options.run,
+        options.results,
+        options.output,
+        corpus=options.corpus,
+        teacher=options.teacher,
+        diagnosis=options.diagnosis,
+        benchmark_owner=options.benchmark_owner,
+    )
     print(f"the model and its card are in {options.output}: read {options.output / 'README.md'} before you publish it")
 
 
@@ -35,6 +43,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--teacher", metavar="NAME", help="a teacher of the run (name, Hub id or folder) for the picture"
+    )
+    parser.add_argument(
+        "--diagnosis", type=Path, metavar="FILE", help="diagnosis.json of training.diagnose, about RUN/hub"
+    )
+    parser.add_argument(
+        "--benchmark-owner", metavar="OWNER", help="who keeps the benchmarks' data sets on the Hub, for .eval_results"
     )
     return parser.parse_args(arguments)
 

@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hub_cards.ledger import PossibleDataset, SeenDataset, possible_datasets, seen_datasets
+from hub_cards.run_records import read_json
 from training.corpus.corpus import SPLITS, Corpus
 from training.corpus.machine_paths import without_folders
-from training.corpus.manifest import DROPS_FILE, Clip, Drop, read_drops
+from training.corpus.manifest import CURATION_FILE, DROPS_FILE, Clip, Drop, read_drops
 from training.errors import UserError
 
 _ROBOTIC = {True: "robotic", False: "not robotic", None: "not recorded"}
@@ -46,7 +48,8 @@ class CorpusFacts:
     splits: tuple[SplitCounts, ...]  # train, held_out
     procedures: tuple[Group, ...]
     sources: tuple[Group, ...]  # one per source and licence
-    overlaps: tuple[tuple[str, int], ...]  # public benchmark that clips come from, number of clips
+    seen: tuple[SeenDataset, ...]  # public test cases that clips show
+    possible: tuple[PossibleDataset, ...]  # collections that may show more of them
     robotic: tuple[tuple[str, int], ...]  # "robotic" | "not robotic" | "not recorded", number of clips
     drops: tuple[Drop, ...]
 
@@ -88,14 +91,14 @@ def count_corpus(corpus: Corpus, folder: Path) -> CorpusFacts:
     joined = pc.binary_join(pc.fill_null(corpus.manifest.column("procedures"), []), ", ")
     procedures = {"name": pc.if_else(pc.equal(joined, ""), "not recorded", joined)}
     sources = {"name": corpus.manifest.column("source"), "licence": columns.pop("licence")}
-    overlaps = pc.value_counts(pc.list_flatten(corpus.manifest.column("overlaps"))).to_pylist()
     robotic = pc.value_counts(columns.pop("robotic")).to_pylist()
     return CorpusFacts(
         fingerprint=corpus.fingerprint,
         splits=tuple(_count_split(corpus, split) for split in SPLITS),
         procedures=_groups(pa.table({**columns, **procedures}), ["name"]),
         sources=_groups(pa.table({**columns, **sources}), ["name", "licence"]),
-        overlaps=tuple(sorted((row["values"], row["counts"]) for row in overlaps)),
+        seen=seen_datasets(corpus),
+        possible=possible_datasets(read_json(folder / CURATION_FILE)),
         robotic=tuple(sorted((_ROBOTIC[row["values"]], row["counts"]) for row in robotic)),
         drops=_read_drops(folder),
     )

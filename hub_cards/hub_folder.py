@@ -94,10 +94,11 @@ def write_folder(output: Path, source: Path, additions: Mapping[str, bytes], fac
         new = temporary / "new"
         shutil.copytree(source, new)
         for name, content in additions.items():
+            (new / name).parent.mkdir(exist_ok=True)
             (new / name).write_bytes(content)
         written = {path.relative_to(new).as_posix(): path for path in sorted(new.rglob("*")) if path.is_file()}
         for name, path in written.items():
-            if path.suffix in {".json", ".md", ".py"}:
+            if path.suffix in {".json", ".md", ".py", ".yaml"}:
                 refuse_machine_paths(path.read_text(encoding="utf-8"), name, [output, source])
         files = {name: sha256_of(path) for name, path in written.items()}
         marker = {"schema_version": 1, "made_by": MADE_BY, **facts, "files": files}

@@ -7,12 +7,21 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from evaluation.reporting.cautions import cautions
+from evaluation.reporting.scores import TaskScores
 from hub_cards.citation import FILE as CITATION_FILE
 from hub_cards.citation import read_citation
 from hub_cards.corpus_facts import CorpusFacts
+from hub_cards.diagnosis import Diagnosis
+from hub_cards.energy import energy_statement
+from hub_cards.evaluation_metadata import model_index
 from hub_cards.hub_folder import PICTURE
-from hub_cards.results import ResultTable, by_task, cautions, comparisons, eval_results
-from hub_cards.run_records import Run, lookup, read_json
+from hub_cards.ledger import measured_datasets
+from hub_cards.licence_terms import implications
+from hub_cards.reported import read_reported, reported_for
+from hub_cards.result_text import RESULT_FILTERS
+from hub_cards.results import CardResults, comparisons, result_tables
+from hub_cards.run_records import DISTILLATION, Run, lookup, read_json
 from training.licences import DerivedLicence, derive
 from training.report.formats import duration
 from training.report.markdown import markdown_environment
@@ -20,11 +29,21 @@ from training.report.rendering import render
 
 TEMPLATES = Path(__file__).parent / "templates"
 TEMPLATE = "model_card.md.jinja"
-TAGS = ("surgery", "endoscopy", "laparoscopy", "medical", "distillation", "foundation-model", "zen")
+TAGS = ("surgery", "endoscopy", "laparoscopy", "medical", "foundation-model", "zen")
 CODE_LICENCE = ("the code of this project", "apache-2.0")
-_STANDING_LIMITS = (
-    "Frames are encoded one by one: the model knows nothing of time.",
-    "What the teachers cannot see was not taught: their data and biases are described by their makers, not here.",
+# What each strategy of pretraining does, in a line.
+OBJECTIVES = {
+    "distillation": "multi-teacher distillation: one shared trunk, heads for each teacher, whose normalized tokens are "
+    "to be met",
+    "dino": "DINO with iBOT and KoLeo: agreement with its own moving average across views and on masked patches",
+    "ijepa": "I-JEPA: features of hidden blocks are predicted from the rest of the image",
+    "mae": "masked autoencoder: pixels of hidden patches are predicted from the visible ones",
+    "moco": "MoCo: the other view of a frame is told from views of other clips",
+    "supervised": "supervised: the procedure of a frame is named",
+}
+_FRAME_BY_FRAME = "Frames are encoded one by one: the model knows nothing of time."
+_TEACHERS_LIMIT = (
+    "What the teachers cannot see was not taught: their data and biases are described by their makers, not here."
 )
 
 
@@ -33,36 +52,42 @@ class CardInputs:
     """Everything a card is made from."""
 
     run: Run
-    results: Sequence[ResultTable]
+    results: CardResults
     corpus: CorpusFacts | None
+    diagnosis: Diagnosis | None
     picture_note: str | None  # what the picture shows; None without one
     folder_name: str  # how the loading example calls the folder
 
 
 def model_card(inputs: CardInputs) -> ModelCard:
     """The card, metadata and text; `UserError` naming a figure that no record holds."""
-    licence = weights_licence(inputs.run, inputs.corpus)
-    text = render(markdown_environment(TEMPLATES), TEMPLATE, _facts(inputs, licence))
+    licence = derive(licensed_inputs(inputs.run, inputs.corpus))
+    environment = markdown_environment(TEMPLATES)
+    environment.filters.update(RESULT_FILTERS)
+    text = render(environment, TEMPLATE, _facts(inputs, licence))
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag="image-feature-extraction",
         license=licence.identifier,
         license_name=licence.name,
-        tags=[*TAGS, "custom_code"],
+        tags=[*TAGS, strategy(inputs.run), "custom_code"],
         model_name=model_name(inputs.run),
-        eval_results=eval_results(inputs.results),
+        metrics=sorted(
+            {measure.metric for task in inputs.results.tasks for measure in task.measures if measure.primary}
+        ),
+        eval_results=model_index(inputs.results.tasks),
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}")
 
 
-def weights_licence(run: Run, corpus: CorpusFacts | None) -> DerivedLicence:
-    """Licence of the weights from those of teachers, corpus and code; a corpus not at hand counts as unknown."""
+def licensed_inputs(run: Run, corpus: CorpusFacts | None) -> list[tuple[str, str | None]]:
+    """What the weights are made of, with its licence: teachers, corpus and code; a corpus not at hand has none."""
     teachers = [(f"teacher {teacher.name}", teacher.licence) for teacher in run.teachers]
     if corpus is None:
         sources: list[tuple[str, str | None]] = [("the corpus, which was not at hand", None)]
     else:
         sources = [(f"corpus source {source.name}", source.licence) for source in corpus.sources]
-    return derive([*teachers, *sources, CODE_LICENCE])
+    return [*teachers, *sources, CODE_LICENCE]
 
 
 def _facts(inputs: CardInputs, licence: DerivedLicence) -> dict[str, Any]:
@@ -84,12 +109,19 @@ def _facts(inputs: CardInputs, licence: DerivedLicence) -> dict[str, Any]:
         "fingerprint": lookup(run.corpus, ("fingerprint",), "corpus.json"),
         "picture": None if inputs.picture_note is None else {"file": PICTURE, "note": inputs.picture_note},
         "training": training_facts(run),
-        "agreement": run.held_out(),
-        "tasks": by_task(inputs.results),
-        "findings": [*comparisons(inputs.results), *cautions(inputs.results)],
-        "standing_limits": _STANDING_LIMITS,
+        "strategy": strategy(run),
+        "agreement": run.agreement(),
+        "held_out_measures": run.measures(),
+        "tasks": [(task, result_tables(task)) for task in inputs.results.tasks],
+        "skips": inputs.results.skips,
+        "reported": reported_for((task.task for task in inputs.results.tasks), read_reported()),
+        "tested": measured_datasets(inputs.results.tasks),
+        "diagnosis": inputs.diagnosis,
+        "findings": [*comparisons(inputs.results.tasks), *cautions(inputs.results.tasks, ())],
+        "standing_limits": (_FRAME_BY_FRAME, _TEACHERS_LIMIT) if run.teachers else (_FRAME_BY_FRAME,),
         "licence": licence,
-        "environment": environment(run, inputs.results),
+        "implications": implications(licensed_inputs(run, inputs.corpus)),
+        "environment": environment(run, inputs.results.tasks),
         "citation": read_citation(CITATION_FILE),
     }
 
@@ -99,23 +131,26 @@ def training_facts(run: Run) -> list[tuple[str, str]]:
     batch, per_clip = run.fact("settings", "batch_size"), run.fact("settings", "data", "frames_per_clip")
     processes, threads = run.fact("hardware", "processes"), run.fact("hardware", "threads")
     hardware = f"{run.fact('hardware', 'device')}, {processes} process{'es' if processes != 1 else ''}"
+    clip = f"{per_clip} frame{'s' if per_clip != 1 else ''}"
     return [
+        ("objective", OBJECTIVES.get(strategy(run), strategy(run))),
         ("student", f"ZEN {run.fact('settings', 'student', 'size')}, {run.fact('parameters', 'student'):,} parameters"),
         ("heads, used in training only", f"{run.fact('parameters', 'heads'):,} parameters"),
         ("steps", f"{run.fact('steps'):,}"),
-        ("frames seen", f"{run.fact('frames_seen'):,} ({batch} clips of {per_clip} frames per process and step)"),
+        ("frames seen", f"{run.fact('frames_seen'):,} ({batch} clips of {clip} per process and step)"),
         ("input", f"{run.fact('settings', 'student', 'image_size')} px squares"),
         ("time", duration(run.fact("seconds"))),
         ("hardware", f"{hardware}, {threads} CPU thread{'s' if threads != 1 else ''}"),
+        ("energy", energy_statement(run.fact("hardware", "device"), processes, run.fact("seconds"))),
         ("precision", str(run.fact("settings", "mixed_precision")).replace("no", "float32")),
         ("seed", str(run.fact("settings", "seed"))),
     ]
 
 
-def environment(run: Run, results: Sequence[ResultTable]) -> list[tuple[str, str]]:
+def environment(run: Run, tasks: Sequence[TaskScores]) -> list[tuple[str, str]]:
     """Package versions and devices of pretraining and of the benchmark."""
     pairs = [("pretraining", _versions(run.fact("packages")))]
-    records = [record for table in results for record in table.records]
+    records = [record for task in tasks for score in task.scores for record in score.records]
     for text in sorted({f"{_versions(record.package_versions)}; on {record.device}" for record in records}):
         pairs.append(("benchmark", text))
     return pairs
@@ -128,6 +163,11 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
         name = f"{prefix}{key}"
         pairs += flatten(item, f"{name}.") if isinstance(item, Mapping) else [(name, item)]
     return pairs
+
+
+def strategy(run: Run) -> str:
+    """How it was pretrained, by name; distillation in records of before there were other ways."""
+    return str(run.fact("settings").get("strategy", DISTILLATION))
 
 
 def model_name(run: Run) -> str:

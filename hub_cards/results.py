@@ -1,172 +1,191 @@
-"""Result records of one model as tables, findings and Hub metadata; records of other weights are refused."""
+"""Result records of one model as the tables and findings of its card; records of other weights are refused."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
-from huggingface_hub import EvalResult
-
-from evaluation.records import ResultRecord, read_records
-from evaluation.reporting.cautions import FEW_CASES
-from evaluation.table import TableRow, table_rows, tables, warnings
-from evaluation.tasks import TASKS
+from evaluation.records import Interval
+from evaluation.reporting.results import read_results as read_files
+from evaluation.reporting.scores import Condition, Measure, Model, Score, TaskScores, group_scores
+from evaluation.skips import Skip
 from training.errors import UserError
 
-# Families of tasks as the Hub names them; a probe on a frozen backbone is still the task it solves.
-_HUB_TASKS = {"presence": "image-classification", "cvs": "image-classification", "segmentation": "image-segmentation"}
-_HUB_TASK_OTHERWISE = "image-feature-extraction"
+
+@dataclass(frozen=True)
+class CardResults:
+    """What a results file says of one model: tasks as they first appear, and what was asked for and not measured."""
+
+    tasks: tuple[TaskScores, ...]
+    skips: tuple[Skip, ...]
 
 
 @dataclass(frozen=True)
 class ResultTable:
-    """One measurement of every model, with the records behind the rows in the same order: the student first."""
+    """One primary measure of a task by one protocol and probe.
 
-    rows: tuple[TableRow, ...]
-    records: tuple[ResultRecord, ...]
-    warnings: tuple[str, ...]
+    Attributes:
+        measure: of all its scores.
+        conditions: the columns: one where all training labels were used, else one per number of labels.
+        models: the rows, the student first.
+        scores: (rows, columns); `None` where a model was not measured.
+        others: the student's other measures under the same condition; empty with several columns.
+    """
+
+    measure: Measure
+    conditions: tuple[Condition, ...]
+    models: tuple[Model, ...]
+    scores: tuple[tuple[Score | None, ...], ...]
+    others: tuple[Score, ...]
 
     @property
-    def head(self) -> TableRow:
-        """The student's row; task, probe, metric and the rest are the same in all rows."""
-        return self.rows[0]
+    def student(self) -> list[Score]:
+        """The student's scores, a column each."""
+        return [score for score in self.scores[0] if score is not None]
 
-    def row(self, role: str) -> TableRow | None:
-        """The first row with this role."""
-        return next((row for row in self.rows if row.role == role), None)
+    @property
+    def is_few_shot(self) -> bool:
+        """Whether its columns are numbers of labels."""
+        return self.conditions[0].count is not None
+
+    @property
+    def spread(self) -> str:
+        """What the runs behind every value differ in, where it is the same for all; else "" and each cell says it."""
+        found = {score.spread_over for row in self.scores for score in row if score is not None}
+        return found.pop() if len(found) == 1 else ""
+
+    @property
+    def trained_parameters(self) -> int | None:
+        """How many numbers of the student and its head were trained, where the records say it."""
+        counts = {record.details.get("trainable_parameters") for score in self.student for record in score.records}
+        return counts.pop() if len(counts) == 1 else None
+
+    @property
+    def chosen(self) -> list[str]:
+        """Where the student's hyper-parameters were chosen and by what, each once."""
+        used = [record.hyperparameters for score in self.student for record in score.records]
+        return list(dict.fromkeys(f"{each.chosen_on} ({each.criterion})" for each in used))
 
 
-def read_results(path: Path, weights_sha256: str) -> list[ResultTable]:
-    """The tables of a card: primary measures with all labels, of the model whose weights have this hash.
-
-    What is undefined is left out, and a table with it if it is the student's own value. `evaluation.report` shows the
-    other measures and the few-shot records.
+def read_results(path: Path, weights_sha256: str) -> CardResults:
+    """What the card shows of a results file: records of the model whose weights have this hash.
 
     Raises:
-        UserError: the file is missing, empty or broken, a record is about another student's weights, a table has no
-            row of the student, or it has two records of one model (measured with other settings).
+        UserError: the file is missing, empty or broken, a record is about another student's weights, a condition has
+            no record of the student, or a model was measured twice with other values.
     """
-    if not path.exists():
-        raise UserError(f"results file {str(path)!r} does not exist; evaluation.benchmark writes it")
-    records = read_records(path)
-    if not records:
-        raise UserError(f"results file {str(path)!r} holds no record; evaluation.benchmark writes them")
-    for number, record in enumerate(records, start=1):
+    results = read_files([path])
+    for number, found in enumerate(results.found, start=1):
+        record = found.record
         if record.student_sha256 != weights_sha256:
             raise UserError(
                 f"record {number} of {str(path)!r} ({record.task}) is about weights {record.student_sha256[:12]}, but "
                 f"this run's model has {weights_sha256[:12]}; give a results file of this model only"
             )
-    shown = [record for record in records if record.primary and record.shots is None]
-    rows = {id(record): table_rows([record])[0] for record in shown}
-    undefined = {rows[id(r)].table for r in shown if r.model_role == "student" and r.value is None}
-    kept = [r for r in shown if r.value is not None and rows[id(r)].table not in undefined]
-    return [_result_table(members, kept, path) for _, members in tables(table_rows(kept))]
-
-
-def _result_table(rows: list[TableRow], records: list[ResultRecord], path: Path) -> ResultTable:
-    head = rows[0]
-    where = f"{str(path)!r}: task {head.task} ({head.variant}, {head.probe} probe)"
-    names = [(row.role, row.model) for row in rows]
-    twice = next((name for role, name in names if names.count((role, name)) > 1), None)
-    if twice is not None:
-        raise UserError(f"{where} has two records of {twice!r}, measured with other settings; keep one of them")
-    if head.role != "student":
-        raise UserError(f"{where} has no record of the student")
-    by_name = {(str(r.model_role), r.model): r for r in records if table_rows([r])[0].table == head.table}
-    return ResultTable(tuple(rows), tuple(by_name[name] for name in names), tuple(warnings(rows)))
-
-
-def by_task(results: Sequence[ResultTable]) -> list[tuple[str, list[ResultTable]]]:
-    """Tables of each task together, tasks as they first appear."""
-    groups: dict[str, list[ResultTable]] = {}
-    for table in results:
-        groups.setdefault(table.head.task, []).append(table)
-    return list(groups.items())
-
-
-def eval_results(results: Sequence[ResultTable]) -> list[EvalResult]:
-    """The student's numbers as `model-index` metadata, each with protocol, interval and floors beside it."""
-    entries = []
-    for table in results:
-        record = table.records[0]
-        family = TASKS.get(record.task).family if record.task in TASKS else ""
-        entries.append(
-            EvalResult(
-                task_type=_HUB_TASKS.get(family, _HUB_TASK_OTHERWISE),
-                task_name=record.task,
-                dataset_type=record.dataset,
-                dataset_name=record.dataset,
-                dataset_config=record.task,
-                dataset_split="test",
-                metric_type=record.metric,
-                metric_name=f"{record.metric} ({record.variant}), {record.protocol}, {record.probe} probe",
-                metric_value=record.value,
-                metric_args={
-                    "interval_95": list(record.interval) if record.interval else None,
-                    "test_cases": len(record.split.test_cases),
-                    "floors": vars(record.floors),
-                },
+    tasks = tuple(group_scores(results.found))
+    for task in tasks:
+        if task.repeated:
+            record = task.repeated[0][0].record
+            raise UserError(
+                f"{str(path)!r}: task {record.task} ({record.protocol}, {record.probe} probe) has two records of "
+                f"{record.model!r} with other values, measured with other settings; keep one of them"
             )
-        )
-    return entries
+        for condition in task.conditions:
+            if all(score.model.role != "student" for score in task.pick(condition)):
+                raise UserError(f"{str(path)!r}: task {task.title} ({condition}) has no record of the student")
+    return CardResults(tasks, results.skips)
 
 
-def comparisons(results: Sequence[ResultTable]) -> list[str]:
-    """Where the student is not clearly ahead of a floor, or clearly behind a teacher: a sentence each, with places."""
-    varied = varied_tasks(results)
+def result_tables(task: TaskScores) -> list[ResultTable]:
+    """Tables of the primary measures of a task; one where the student's own value is undefined throughout is left out.
+
+    Few-shot conditions that differ in the number of labels only share a table.
+    """
+    groups: dict[tuple[Measure, str, str, str], list[Condition]] = {}
+    for condition in task.conditions:
+        for measure in task.measures:
+            if measure.primary and task.pick(condition, measure):
+                groups.setdefault((measure, condition.protocol, condition.probe, condition.unit), []).append(condition)
+    tables = [_table(task, measure, conditions) for (measure, *_), conditions in groups.items()]
+    return [table for table in tables if any(score.values for score in table.student)]
+
+
+def _table(task: TaskScores, measure: Measure, conditions: Sequence[Condition]) -> ResultTable:
+    scores = {(each.model, each.condition): each for condition in conditions for each in task.pick(condition, measure)}
+    models = tuple(dict.fromkeys(model for model, _ in scores))
+    return ResultTable(
+        measure,
+        tuple(conditions),
+        models,
+        tuple(tuple(scores.get((model, condition)) for condition in conditions) for model in models),
+        tuple(
+            score
+            for score in task.pick(conditions[0])
+            if len(conditions) == 1 and score.model == models[0] and not score.measure.primary
+        ),
+    )
+
+
+def difference(score: Score) -> float | None:
+    """Student minus this model, the mean over runs in which it is defined; `None` for the student itself."""
+    gaps = [record.paired.difference for record in score.records if record.paired is not None]
+    defined = [gap for gap in gaps if gap is not None]
+    return fmean(defined) if defined else None
+
+
+def bounds(score: Score) -> Interval | None:
+    """The interval of a score over cases; of several runs what all their intervals lie in. `None` if one has none."""
+    return _hull([record.interval for record in score.records])
+
+
+def difference_bounds(score: Score) -> Interval | None:
+    """As `bounds`, of student minus this model; `None` for the student itself."""
+    return _hull([record.paired.interval if record.paired else None for record in score.records])
+
+
+def verdict(score: Score) -> str | None:
+    """Is the student better than this model ("up"), worse ("down"), or is no difference shown ("even")?
+
+    By the paired intervals over cases, which all runs must agree on; `None` where one has no interval.
+    """
+    found = difference_bounds(score)
+    if found is None:
+        return None
+    if found[0] <= 0 <= found[1]:
+        return "even"
+    return "up" if (found[0] > 0) == score.measure.higher_is_better else "down"
+
+
+def _hull(intervals: Sequence[Interval | None]) -> Interval | None:
+    known = [interval for interval in intervals if interval is not None]
+    if not known or len(known) != len(intervals):
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)
+
+
+def comparisons(tasks: Sequence[TaskScores]) -> list[str]:
+    """Where the student is not clearly ahead of a floor, or is clearly behind another model: a sentence each."""
     places: dict[str, list[str]] = {}
-    for table in results:
-        variant = f", {short_variant(table.head)}" if table.head.task in varied else ""
-        for row in table.rows[1:]:
-            finding = judge(row)
-            if finding is not None:
-                places.setdefault(finding, []).append(f"{table.head.task} ({table.head.probe}{variant})")
-    return [f"{finding}: {', '.join(names)}." for finding, names in places.items()]
+    for task in tasks:
+        tables = result_tables(task)
+        variants = {table.measure.variant for table in tables}
+        for table in tables:
+            variant = f", {table.measure.variant}" if len(variants) > 1 else ""
+            for score in (score for row in table.scores[1:] for score in row if score is not None):
+                finding = judge(score)
+                if finding is not None:
+                    places.setdefault(finding, []).append(f"{task.title} ({score.condition}{variant})")
+    return [f"{finding}: {'; '.join(names)}." for finding, names in places.items()]
 
 
-def cautions(results: Sequence[ResultTable]) -> list[str]:
-    """What limits every number of a table: test files seen in pretraining, and few test cases."""
-    sentences = [f"{table.head.task}: {warning}." for table in results for warning in table.warnings]
-    few = sorted({(t.head.task, t.head.test_cases) for t in results if t.head.test_cases < FEW_CASES})
-    if few:
-        listed = ", ".join(f"{task} {count}" for task, count in few)
-        sentences.append(
-            f"Few test cases ({listed}): an interval over so few says little about other hospitals, teams or devices."
-        )
-    return list(dict.fromkeys(sentences))
-
-
-def short_variant(row: TableRow) -> str:
-    """The first clause of a variant: enough to tell the variants of one task apart."""
-    return row.variant.partition(",")[0]
-
-
-def varied_tasks(results: Sequence[ResultTable]) -> set[str]:
-    """Tasks that measure more than one variant, so that their name alone does not say which number is meant."""
-    variants = {(table.head.task, table.head.variant) for table in results}
-    tasks = [task for task, _ in variants]
-    return {task for task in tasks if tasks.count(task) > 1}
-
-
-def verdict(row: TableRow) -> str | None:
-    """By the paired interval: is the student better ("up"), worse ("down") or "even"; `None` without an interval."""
-    if row.difference_interval is None:
-        return None
-    low, high = row.difference_interval
-    if low > 0:
-        return "up"
-    return "down" if high < 0 else "even"
-
-
-def judge(row: TableRow) -> str | None:
-    """What is to be said where the student is not clearly ahead of a floor, or clearly behind a teacher."""
-    if row.role == "student":
-        return None
-    direction = verdict(row)
+def judge(score: Score) -> str | None:
+    """What is to be said where the student is not clearly ahead of a floor, or clearly behind another model."""
+    name = score.model.label
+    direction = verdict(score)
     if direction is None:
-        return f"No interval, so nothing is shown against {row.model} (a single test case)"
-    if row.role == "teacher":
-        return f"The teacher {row.model} is better" if direction == "down" else None
-    return {"up": None, "even": f"No difference from {row.model} is shown", "down": f"Worse than {row.model}"}[
-        direction
-    ]
+        return f"No interval (a single test case, or an undefined value), so nothing is shown against {name}"
+    if direction == "up":
+        return None
+    if not score.model.is_floor:
+        return f"The {score.model.role} {name} is better" if direction == "down" else None
+    return f"No difference from {name} is shown" if direction == "even" else f"Worse than {name}"

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from evaluation.backbones.backbone import sha256_of_weights
 from training.errors import UserError
 
 WEIGHTS = "model.safetensors"
+DISTILLATION = "distillation"  # the strategy that learns from teachers
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,23 @@ class Run:
         """The value at `keys` in run.json; `UserError` naming it if it is not there."""
         return lookup(self.facts, keys, f"{self.folder / 'run.json'}")
 
-    def held_out(self) -> list[AgreementPoint]:
-        """Agreement on held-out cases at the end of the run as run.json has it; empty when there were none."""
+    @property
+    def has_teachers(self) -> bool:
+        """Whether its strategy learns from teachers; runs of before there were others did."""
+        return self.facts.get("settings", {}).get("strategy", DISTILLATION) == DISTILLATION
+
+    def agreement(self) -> list[AgreementPoint]:
+        """Agreement with teachers on held-out cases at the end of the run as run.json has it; empty without either."""
         where = str(self.folder / "run.json")
-        return [_agreement(row, where) for row in lookup(self.facts, ("held_out",), where)]
+        return [_agreement(row, where) for row in self._held_out() if "teacher" in row]
+
+    def measures(self) -> list[tuple[str, float]]:
+        """Losses and diagnostics on held-out cases at the end of the run that name no teacher."""
+        rows = [row for row in self._held_out() if "teacher" not in row]
+        return [(key, value) for row in rows for key, value in row.items() if key not in ("step", "split")]
+
+    def _held_out(self) -> list[dict[str, Any]]:
+        return list(self.fact("held_out"))
 
 
 def lookup(record: Any, keys: tuple[str, ...], where: str) -> Any:
@@ -110,16 +124,17 @@ def read_run(folder: Path) -> Run:
         raise UserError(
             f"{str(folder / 'config.yaml')!r} does not exist; it should have been written when the run began"
         )
-    return Run(
+    run = Run(
         folder=folder,
         hub=hub,
         config=yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
         model_config=read_json(hub / "config.json"),
         facts=read_json(folder / "run.json"),
         corpus=read_json(folder / "corpus.json"),
-        teachers=_read_teachers(folder / "teachers.json"),
+        teachers=(),
         weights_sha256=_hash_weights(hub / WEIGHTS),
     )
+    return replace(run, teachers=_read_teachers(folder / "teachers.json")) if run.has_teachers else run
 
 
 def _hash_weights(path: Path) -> str:

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -75,8 +77,13 @@ def files(finished: Files, tmp_path: Path) -> Files:
     return Files(*(tmp_path / "demo" / getattr(finished, name).name for name in Files.__dataclass_fields__))
 
 
-def write_corpus(folder: Path) -> None:
-    """Five cases of two clips of three frames, each case with a color of its own, and three drops."""
+def write_corpus(folder: Path, overlaps: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> None:
+    """Five cases of two clips of three frames, each case with a color of its own, and three drops.
+
+    Args:
+        folder: to write.
+        overlaps: public test cases that the clips of a case show.
+    """
     (folder / "shards").mkdir(parents=True)
     rng = np.random.default_rng(0)
     clips = []
@@ -103,7 +110,7 @@ def write_corpus(folder: Path) -> None:
                         for index, image in enumerate(images)
                     ]
                     first = shard.add(rows, 3)
-                    clips.append(make_clip(clip_id, case, split, first))
+                    clips.append(make_clip(clip_id, case, split, first, overlaps.get(case, ())))
     drops = [
         Drop("videos", "train/black.mp4", "black", 0.0, 4.0, 5, "black", 2.0, 10.0, ""),
         Drop(
@@ -126,7 +133,7 @@ def write_corpus(folder: Path) -> None:
     (folder / "curation.json").write_text(json.dumps(facts))
 
 
-def make_clip(clip_id: str, case: str, split: str, row: int) -> Clip:
+def make_clip(clip_id: str, case: str, split: str, row: int, overlaps: tuple[str, ...]) -> Clip:
     """One manifest row of three 64 x 48 frames."""
     return Clip(
         clip_id=clip_id,
@@ -154,7 +161,7 @@ def make_clip(clip_id: str, case: str, split: str, row: int) -> Clip:
         fov_confidence=None,
         mask="",
         weight=1.0,
-        overlaps=(),
+        overlaps=overlaps,
         path=f"{split}/{case.replace('/', '_')}.mp4",
         shard="shard-00000.parquet",
         shard_row=row,

@@ -11,7 +11,7 @@ def test_reads_a_finished_run(files):
     assert [teacher.key for teacher in run.teachers] == ["lite", "dino"]
     assert run.teachers[1].revision == "f" * 40
     assert run.teachers[0].tokens == ("summary", "dense")
-    assert {(point.step, point.split) for point in run.held_out()} == {(100, "held_out")}
+    assert {(point.step, point.split) for point in run.agreement()} == {(100, "held_out")}
     assert run.fact("hardware", "device") == "CPU (x86_64)"
 
 

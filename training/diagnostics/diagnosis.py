@@ -71,15 +71,21 @@ def diagnose(
     return record
 
 
-def result_table(record: dict[str, Any]) -> str:
-    """The main figures, models as columns, to print."""
-    names = [model["name"] for model in record["models"]]
+def main_figures(record: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """The main figures of a record: by label of the line, then by model that has one."""
     lines: dict[str, dict[str, float]] = {}
     for row in record["measures"]:
         if (row["measure"], row.get("tokens")) in _SHOWN and row["value"] is not None:
             size_free = row.get("variant", "").split(" (")[0]  # models differ in the pixels that a scale means
             words = (row["measure"], row.get("tokens"), row.get("teacher"), size_free)
             lines.setdefault(", ".join(word for word in words if word), {})[row["model"]] = row["value"]
+    return lines
+
+
+def result_table(record: dict[str, Any]) -> str:
+    """The main figures, models as columns, to print."""
+    names = [model["name"] for model in record["models"]]
+    lines = main_figures(record)
     width = max([len(label) for label in lines] + [0])
     columns = [max(len(name), 8) for name in names]
     table = [" " * width + "".join(f"  {name:>{size}}" for name, size in zip(names, columns, strict=True))]

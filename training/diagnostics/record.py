@@ -13,6 +13,7 @@ from training.diagnostics.checkpoint import Opened
 from training.diagnostics.report import Measured
 from training.diagnostics.settings import DiagnoseSettings
 from training.diagnostics.subjects import Subject
+from training.teachers.checkpoint import hash_weights
 from training.teachers.teacher import TeacherOutput
 
 SCHEMA_VERSION = 1
@@ -36,6 +37,7 @@ def describe(
             "name": opened.located.name,
             "step": opened.located.step,
             "weights": opened.located.weights,
+            "weights_sha256": hash_weights(opened.student.state_dict()),
             "trained_heads": opened.has_heads,
         },
         "corpus": {

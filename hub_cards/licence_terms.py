@@ -1,0 +1,45 @@
+"""What the licences of teachers and corpus imply for the weights, in sentences."""
+
+import re
+from collections.abc import Iterable
+
+from training.licences import identifier
+
+_NON_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial")
+_NO_DERIVATIVES = re.compile(r"\bnd\b|no-?deriv")
+_SHARE_ALIKE = re.compile(r"\bsa\b|share-?alike|\bgpl")
+_UNKNOWN = ("", "unknown", "none")
+
+
+def implications(inputs: Iterable[tuple[str, str | None]]) -> list[str]:
+    """Sentences about use, derivation and sharing, the gravest first; one that says so where nothing restricts.
+
+    Args:
+        inputs: pairs of (what it is, its licence as recorded), such as ("teacher dinov2-small", "apache-2.0").
+    """
+    pairs = list(dict.fromkeys(inputs))
+    words = {pair: re.sub(r"[\s_]+", "-", (pair[1] or "").strip().lower()) for pair in pairs}
+    closed = [pair for pair in pairs if _NO_DERIVATIVES.search(words[pair])]
+    paid = [pair for pair in pairs if _NON_COMMERCIAL.search(words[pair])]
+    alike = [pair for pair in pairs if _SHARE_ALIKE.search(words[pair])]
+    silent = [pair for pair in pairs if words[pair] in _UNKNOWN]
+    stated = {*closed, *paid, *alike, *silent}
+    own = [pair for pair in pairs if identifier(pair[1]) is None and pair not in stated]
+    sentences = []
+    if closed:
+        sentences.append(
+            f"No derivatives: {_listed(closed)} forbids sharing what is made from it, such as these weights."
+        )
+    if paid:
+        sentences.append(f"No commercial use of these weights: {_listed(paid)} permits none.")
+    if alike:
+        sentences.append(f"Share alike: what is adapted from {_listed(alike)} keeps its licence.")
+    if silent:
+        sentences.append(f"Not recorded is the licence of {_listed(silent)}: assume that nothing is permitted.")
+    if own:
+        sentences.append(f"Terms of its own has {_listed(own)}: read them before using these weights.")
+    return sentences or ["No input forbids commercial use, derivation or sharing; notices and credit are kept."]
+
+
+def _listed(pairs: Iterable[tuple[str, str | None]]) -> str:
+    return ", ".join(what if licence is None else f"{what} ({licence})" for what, licence in pairs)
