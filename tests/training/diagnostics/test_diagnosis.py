@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from training import diagnose as entry
 from training import pretrain
 from training.errors import UserError
+from training.teachers.checkpoint import hash_weights
 
 # With these scales the frames are as large as the run's own held-out views, and so the same pixels.
 SMALL = ["frames=24", "probe_frames=24", "warp_frames=8", "resamples=20", "scales=[0.5]", "pictures=2", "neighbors=3"]
@@ -60,8 +62,13 @@ def test_leaves_exactly_the_two_files_without_a_path_of_this_machine(made: Path,
         assert foreign not in page
 
 
-def test_record_says_what_was_measured_on_what(made: Path) -> None:
+def exported_weights(run_folder: Path) -> str:
+    return hash_weights(load_file(run_folder / "hub" / "model.safetensors"))
+
+
+def test_record_says_what_was_measured_on_what(made: Path, tiny_run: Path) -> None:
     record = read(made)
+    assert record["checkpoint"].pop("weights_sha256") == exported_weights(tiny_run)
     assert record["schema_version"] == 1
     assert record["checkpoint"] == {
         "name": "tiny/step-00000004", "step": 4, "weights": "last step", "trained_heads": True
@@ -136,6 +143,7 @@ def test_a_plain_model_with_named_teachers_has_probes_but_no_heads(
     teacher = f"teachers.vit.repo={tiny_teachers['vit']}"
     run(monkeypatch, tiny_run / "hub", *SMALL, teacher, "--corpus", videos_corpus, "--output", tmp_path / "out")
     record = read(tmp_path / "out")
+    assert record["checkpoint"].pop("weights_sha256") == exported_weights(tiny_run)
     assert record["checkpoint"] == {
         "name": "tiny/hub", "step": None, "weights": "last step", "trained_heads": False
     }  # fmt: skip
