@@ -29,7 +29,7 @@ class TemporalSettings:
 
     stages: int = 2  # as in TeCNO
     maps: int = 64  # channels of every layer (MS-TCN)
-    most_layers: int = 9  # of a stage; a score sees 2^(layers + 1) - 1 samples, 17 minutes at one a second
+    most_layers: int = 9  # of a stage, which sees 2^(layers + 1) - 1 samples: 17 minutes at one a second
     dropout: float = 0.5  # in every layer (MS-TCN)
     smoothing: float = 0.15  # lambda of MS-TCN
     learning_rate: float = 5e-3  # of AdamW; what is chosen is where to stop
