@@ -110,7 +110,12 @@ def run_benchmark(settings: BenchmarkSettings, say: Say) -> list[ResultRecord]:
         bench = Bench(backbones, store, training, beside(settings.output, "predictions"), overlaps, device)
         for number, group in enumerate(groups):
             if group.missing and number % state.num_processes == state.process_index:
-                append_records(settings.output, measure(group, bench))
+                try:
+                    append_records(settings.output, measure(group, bench))
+                except UserError as error:  # of this table, such as a loss that is not finite; the others go on
+                    skip = Skip(group.name, group.arm.protocol, group.arm.probe, "", str(error), _now())
+                    say(describe(skip))
+                    append_skips(settings.output, [skip])
     state.wait_for_everyone()
     return records_of(groups, read_records(settings.output))
 
@@ -311,7 +316,8 @@ def report_skips(settings: BenchmarkSettings, skips: Sequence[Skip], say: Say) -
 
 def describe(skip: Skip) -> str:
     """A line for the user."""
-    return f"skipped {', '.join(part for part in (skip.task, skip.protocol, skip.model) if part)}: {skip.reason}"
+    places = ", ".join(part for part in skip.place if part)
+    return f"skipped {places}: {skip.reason}"
 
 
 def _skip(task: str, reason: str, protocol: str = "") -> Skip:

@@ -148,3 +148,19 @@ def test_broken_data_takes_its_own_tasks_out(
     (skip,) = read_skips(output)
     assert skip.task == "presence_synthetic"
     assert "case004.mp4' cannot be decoded" in skip.reason
+
+
+def test_a_table_that_fails_does_not_stop_the_others(
+    speaking_zen: Path, synthetic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise UserError("the loss is not finite")
+
+    monkeypatch.setattr("evaluation.protocols.finetune.fit", fails)
+    output = tmp_path / "results.jsonl"
+    words = ["--model", speaking_zen, "--data-root", synthetic_folder, "--output", output, "--image-size", 64]
+    words += ["--tasks", "presence_synthetic", "--protocols", "full_finetune", "lora", "--finetune", *SHORT]
+    main([str(word) for word in words])
+    assert {record.protocol for record in read_records(output)} == {"lora"}
+    (skip,) = read_skips(output)
+    assert (skip.protocol, skip.reason) == ("full_finetune", "the loss is not finite")
