@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from evaluation.backbones.backbone import FrameNetwork
+from evaluation.backbones.backbone import FrameNetwork, sha256_of_weights
 from evaluation.datasets.samples import Target
 from evaluation.protocols.end_to_end import FinetuneSettings
 from evaluation.protocols.finetune import adapt
@@ -24,6 +24,7 @@ from modeling_zen.peft_targets import adapter_config, import_peft
 from training.errors import UserError
 
 NAME = "lora"
+WEIGHTS_FILE = "adapter_model.safetensors"  # as PEFT calls it
 HEAD_FILE = "task_head.safetensors"  # beside the files of PEFT in an adapter folder
 
 
@@ -68,7 +69,7 @@ def fit(
             `save_adapter`; None keeps nothing.
 
     Returns:
-        As `finetune.fit`; details also say how many layers are adapted.
+        As `finetune.fit`; details also say how many layers are adapted, and the hash of an adapter that is kept.
 
     Raises:
         UserError: as `finetune.fit`, or a network without a layer that can be adapted.
@@ -85,6 +86,7 @@ def fit(
     scores, chosen, details, model = adapt(network, build, problem, seed, pixels=pixels, settings=trained)
     if adapter_folder is not None:
         save_adapter(adapted[-1], model, problem.target, pixels.image_size, adapter_folder)
+        details = {**details, "adapter_sha256": hash_adapter(adapter_folder)}
     layers = sum(hasattr(module, "lora_A") for module in model.network.modules())
     return scores, chosen, details | {"adapted_layers": layers, "lora": asdict(lora)}
 
@@ -131,6 +133,12 @@ def adapted_layers(model: nn.Module) -> list[str]:
             "use full_finetune"
         )
     return names
+
+
+def hash_adapter(folder: Path) -> str:
+    """SHA-256 of the tensors of an adapter folder, those of the head included: what a record of it states."""
+    adapter, head = load_file(folder / WEIGHTS_FILE), load_file(folder / HEAD_FILE)
+    return sha256_of_weights({**adapter, **{f"head.{name}": weight for name, weight in head.items()}})
 
 
 def save_adapter(adapted: Any, model: HeadedNetwork, target: Target, image_size: int, folder: Path) -> None:

@@ -92,6 +92,7 @@ def test_the_adapter_of_zen_is_a_folder_of_peft(tmp_path: Path) -> None:
         files = {"adapter_config.json", "adapter_model.safetensors", "head_config.json", "README.md", lora.HEAD_FILE}
         assert {file.name for file in folder.iterdir()} == files
         assert details["adapted_layers"] == 2 * 6
+        assert details["adapter_sha256"] == lora.hash_adapter(folder)
         adapted = load_adapter(ZenModel.from_pretrained(tmp_path / "zen"), folder).merge_and_unload()
         loaded = HeadedNetwork(ZenNetwork("zen", adapted, network.preprocessing), 3)
         with safe_open(folder / lora.HEAD_FILE, framework="pt") as opened:
