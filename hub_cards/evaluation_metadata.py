@@ -27,7 +27,7 @@ def model_index(tasks: Sequence[TaskScores]) -> list[EvalResult]:
     for task, score in _student_scores(tasks):
         entries.append(
             EvalResult(
-                task_type=_hub_task(task.task),
+                task_type=hub_task(task.task),
                 task_name=task.title,
                 dataset_type=task.dataset,
                 dataset_name=task.dataset,
@@ -72,7 +72,8 @@ def _student_scores(tasks: Sequence[TaskScores]) -> list[tuple[TaskScores, Score
     return [(task, score) for task in tasks for table in result_tables(task) for score in table.student if score.values]
 
 
-def _hub_task(name: str) -> str:
+def hub_task(name: str) -> str:
+    """What the Hub calls a task of the benchmark, given as in records (`TASK@SPLIT`)."""
     task = name.partition("@")[0]
     return _HUB_TASKS.get(TASKS.get(task).family, _HUB_TASK_OTHERWISE) if task in TASKS else _HUB_TASK_OTHERWISE
 

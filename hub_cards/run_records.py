@@ -132,12 +132,15 @@ def read_run(folder: Path) -> Run:
         facts=read_json(folder / "run.json"),
         corpus=read_json(folder / "corpus.json"),
         teachers=(),
-        weights_sha256=_hash_weights(hub / WEIGHTS),
+        weights_sha256=hash_weights_file(hub / WEIGHTS),
     )
     return replace(run, teachers=_read_teachers(folder / "teachers.json")) if run.has_teachers else run
 
 
-def _hash_weights(path: Path) -> str:
+def hash_weights_file(path: Path) -> str:
+    """Hash over the tensors of a weights file, as result records state it; `UserError` when it is missing or broken."""
+    if not path.is_file():
+        raise UserError(f"{str(path)!r} does not exist")
     try:
         return sha256_of_weights(load_file(path))
     except SafetensorError as error:
