@@ -63,6 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     from evaluation.table import table_rows, to_text
     from evaluation.work_plan import plan_work
     from training.config import load_config
+    from training.distributed import start_processes
 
     if options.list:
         print(list_tasks(tuple(options.data_root), options.corpus))
@@ -88,11 +89,12 @@ def main(arguments: list[str] | None = None) -> None:
         finetune=load_config(FinetuneSettings, None, options.finetune),
         lora=load_config(LoraSettings, None, options.lora),
     )
+    say = start_processes().on_main_process(print)
     if options.plan:
-        print(plan_work(settings, print))
+        say(plan_work(settings, say))
         return
-    records = run_benchmark(settings, print)
-    print(f"\n{to_text(table_rows(r for r in records if r.primary))}\n\nrecords: {options.output}")
+    records = run_benchmark(settings, say)
+    say(f"\n{to_text(table_rows(r for r in records if r.primary))}\n\nrecords: {options.output}")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from evaluation.tasks import TASKS, LoadedTask, Sources, Task
 from training.bootstrap import RESAMPLES
 from training.config import to_plain
 from training.corpus import Corpus
+from training.distributed import start_processes
 from training.errors import UserError
 from training.registry import unknown_name
 
@@ -81,7 +82,7 @@ def run_benchmark(settings: BenchmarkSettings, say: Say) -> list[ResultRecord]:
     Raises:
         UserError: anything wrong with names, folders or the results file, or no task at all that can be measured.
     """
-    state = PartialState()
+    state = start_processes()
     stored = read_records(settings.output)
     sources = check_sources(settings)
     chosen = choose_tasks(settings, sources, say)

@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from accelerate import PartialState
-
 from evaluation.feature_store.plan import measure_rate, plan_features
 from evaluation.records import read_records
 from evaluation.runner import (
@@ -20,6 +18,7 @@ from evaluation.runner import (
     text_towers,
     wanted,
 )
+from training.distributed import start_processes
 from training.errors import UserError
 
 
@@ -29,7 +28,7 @@ def plan_work(settings: BenchmarkSettings, say: Callable[[str], None]) -> str:
     Raises:
         UserError: as `run_benchmark`.
     """
-    device = PartialState().device
+    device = start_processes().device
     sources = check_sources(settings)
     backbones = load_backbones(settings, device)
     loaded, skips = load_tasks(choose_tasks(settings, sources, say), sources)

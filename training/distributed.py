@@ -1,11 +1,32 @@
 """What the processes of a run tell each other."""
 
+import os
 from typing import TypeVar
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from torch import distributed
 
+from training.errors import UserError
+
 T = TypeVar("T")
+
+
+def start_processes() -> PartialState:
+    """The processes that `accelerate launch` started, on the CPU where `ACCELERATE_USE_CPU` says so.
+
+    Raises:
+        UserError: several were started, but none of them knows of the others: each would do all of the work.
+    """
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != state.num_processes:
+        raise UserError(
+            f"{started} processes were started, but each would run alone on {state.device}; set "
+            "ACCELERATE_USE_CPU=true for processes on the CPU, and see training/accelerate for launch configs"
+        )
+    return state
 
 
 def gather(value: T) -> list[T]:
