@@ -120,7 +120,7 @@ def adapter_card(adapter: Adapter, base: Path, base_id: str, folder_name: str) -
     data_licence = TASKS.get(name).licence if name in TASKS else None
     inputs = [
         ("the base model", _licence_of(base)),
-        (f"the frames of {record.dataset}", data_licence),
+        (f"the data set {record.dataset}", data_licence),
         CODE_LICENCE,
     ]
     licence = derive(inputs)

@@ -1,5 +1,6 @@
 """Result records of one model as the tables and findings of its card; records of other weights are refused."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,18 +165,43 @@ def _hull(intervals: Sequence[Interval | None]) -> Interval | None:
 
 
 def comparisons(tasks: Sequence[TaskScores]) -> list[str]:
-    """Where the student is not clearly ahead of a floor, or is clearly behind another model: a sentence each."""
-    places: dict[str, list[str]] = {}
+    """Where the student is not clearly ahead of a floor, or is clearly behind another model: a sentence each.
+
+    "No difference from majority is shown in 3 of 4 comparisons: phase_x (frozen, knn; few_shot, linear with 1 case,
+    2 cases)."
+    """
+    places: dict[str, dict[str, dict[str, list[str]]]] = {}
+    asked: Counter[str] = Counter()  # comparisons with each model, by label
+    found: Counter[str] = Counter()
+    owner: dict[str, str] = {}
     for task in tasks:
         tables = result_tables(task)
         variants = {table.measure.variant for table in tables}
         for table in tables:
             variant = f", {table.measure.variant}" if len(variants) > 1 else ""
             for score in (score for row in table.scores[1:] for score in row if score is not None):
+                asked[score.model.label] += 1
                 finding = judge(score)
-                if finding is not None:
-                    places.setdefault(finding, []).append(f"{task.title} ({score.condition}{variant})")
-    return [f"{finding}: {'; '.join(names)}." for finding, names in places.items()]
+                if finding is None:
+                    continue
+                found[finding] += 1
+                owner[finding] = score.model.label
+                way = f"{score.condition.protocol}, {score.condition.probe}{variant}"
+                labels = [] if score.condition.count is None else [score.condition.labels]
+                places.setdefault(finding, {}).setdefault(task.title, {}).setdefault(way, []).extend(labels)
+    return [
+        f"{finding} in {found[finding]} of {asked[owner[finding]]} comparisons: {_listed(own)}."
+        for finding, own in places.items()
+    ]
+
+
+def _listed(places: dict[str, dict[str, list[str]]]) -> str:
+    """Tasks with their conditions in brackets, the numbers of labels of one protocol and probe together."""
+    tasks = []
+    for task, ways in places.items():
+        conditions = [f"{way} with {', '.join(labels)}" if labels else way for way, labels in ways.items()]
+        tasks.append(f"{task} ({'; '.join(conditions)})")
+    return "; ".join(tasks)
 
 
 def judge(score: Score) -> str | None:

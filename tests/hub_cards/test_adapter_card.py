@@ -120,7 +120,7 @@ def test_metadata_is_what_the_hub_reads(trained):
         "| random init | 0.420 (0.370 to 0.470) | +0.190 (+0.150 to +0.230) |",
         "Trained: 1,234 parameters.",
         "Test files in the pretraining corpus of the base model: 0.",
-        "- No difference from color histogram is shown: presence_synthetic (lora, linear head).",
+        "- No difference from color histogram is shown in 1 of 1 comparisons: presence_synthetic (lora, linear head).",
         "- Not recorded is the licence of the base model: assume that nothing is permitted.",
     ],
 )

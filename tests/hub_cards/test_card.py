@@ -74,7 +74,7 @@ def test_metadata_is_what_the_hub_reads(made):
         "| lite | dense | 0.375 | 0.475 |",
         "| **ZEN nano** | 0.610 (0.560 to 0.660) | – |",
         "| efficientnet_lite0 (teacher) | 0.660 (0.610 to 0.710) | −0.050 (−0.090 to −0.010) |",
-        "- No difference from color histogram is shown: presence_synthetic",
+        "- No difference from color histogram is shown in 3 of 3 comparisons: presence_synthetic",
         "**cc-by-4.0**, because cc-by-4.0 is the most restrictive licence among the inputs: corpus source videos.",
         "| benchmark | scikit-learn 1.9.1, torch 2.14.1; on cpu |",
         "synthetic, default split (folders train and test of the dataset), 2 test cases.",

@@ -191,13 +191,22 @@ def test_a_table_needs_its_student_and_each_model_once(files, weights):
 
 def test_findings_say_what_is_not_shown(files, weights):
     tasks = read_results(files.results, weights).tasks
-    places = "presence_synthetic (frozen, knn); presence_synthetic (frozen, linear); segmentation_synthetic (frozen"
+    places = "presence_synthetic (frozen, knn; frozen, linear); segmentation_synthetic (frozen, linear)."
     findings = comparisons(tasks)
     assert [finding.partition(":")[0] for finding in findings] == [
-        "The teacher efficientnet_lite0 is better",
-        "No difference from color histogram is shown",
+        "The teacher efficientnet_lite0 is better in 3 of 3 comparisons",
+        "No difference from color histogram is shown in 3 of 3 comparisons",
     ]
     assert all(places in finding for finding in findings)
+
+
+def test_findings_of_few_shot_conditions_name_the_labels_once(files, weights):
+    files.write_records([*files.records()[:5], *few_shot(files)])
+    findings = comparisons(read_results(files.results, weights).tasks)
+    assert findings[1] == (
+        "No difference from color histogram is shown in 3 of 3 comparisons: "
+        "presence_synthetic (frozen, knn; few_shot, knn with 1 case, 2 cases)."
+    )
 
 
 def test_where_lower_is_better_a_positive_difference_is_worse(files, weights):
@@ -235,8 +244,7 @@ def test_variants_of_one_task_are_told_apart(files, weights):
     others = [{**record, "variant": "other classes, mean over cases"} for record in records]
     files.write_records([*records, *others])
     text = " ".join(comparisons(read_results(files.results, weights).tasks))
-    assert "segmentation_synthetic (frozen, linear, other classes, mean over cases)" in text
-    assert "segmentation_synthetic (frozen, linear, mean over classes present in the test cases)" in text
+    assert "frozen, linear, mean over classes present in the test cases; frozen, linear, other classes, mean over" in text
 
 
 def test_names_of_models_cannot_act(files, weights):
