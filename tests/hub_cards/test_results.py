@@ -244,7 +244,7 @@ def test_variants_of_one_task_are_told_apart(files, weights):
     others = [{**record, "variant": "other classes, mean over cases"} for record in records]
     files.write_records([*records, *others])
     text = " ".join(comparisons(read_results(files.results, weights).tasks))
-    assert "frozen, linear, mean over classes present in the test cases; frozen, linear, other classes, mean over" in text
+    assert "mean over classes present in the test cases; frozen, linear, other classes, mean over cases" in text
 
 
 def test_names_of_models_cannot_act(files, weights):
