@@ -6,6 +6,7 @@ from evaluation.reporting.scores import TaskScores
 
 FEW_CASES = 10  # below, a bootstrap over cases has too few different resamples to be taken at its word
 WIDE = 0.5  # an interval this wide, as a share of the value itself, says little more than the order of size
+MOST_NAMED = 6  # scores named in one sentence; their intervals stand in the tables anyway
 _NO_SETTINGS = ("student_sha256",)  # in settings, but of no other model's concern
 
 
@@ -33,11 +34,17 @@ def cautions(tasks: Sequence[TaskScores], problems: Sequence[str]) -> list[str]:
         )
     wide = {task.title: _wide(task) for task in tasks}
     if any(wide.values()):
-        listed = "; ".join(f"{title}: {', '.join(labels)}" for title, labels in wide.items() if labels)
+        listed = "; ".join(f"{title}: {_some(labels)}" for title, labels in wide.items() if labels)
         sentences.append(f"Intervals at least {WIDE:g} times as wide as the value of the primary measure: {listed}.")
     for task in tasks:
         sentences += [*_undefined(task), *_repeated(task), *_other_settings(task)]
     return [*sentences, *(f"{problem[0].upper()}{problem[1:]}." for problem in problems)]
+
+
+def _some(labels: Sequence[str]) -> str:
+    """The first few, and how many there are besides."""
+    more = len(labels) - MOST_NAMED
+    return ", ".join(labels) if more <= 0 else f"{', '.join(labels[:MOST_NAMED])} and {more} more"
 
 
 def _overlap(task: TaskScores) -> int | None:

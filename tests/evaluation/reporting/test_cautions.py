@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from evaluation.records import Split
-from evaluation.reporting.cautions import cautions
+from evaluation.reporting.cautions import _some, cautions
 from evaluation.reporting.results import Found
 from evaluation.reporting.scores import TaskScores, group_scores
 
@@ -53,3 +53,9 @@ def test_each_caution(new_record: NewRecord) -> None:
     assert cautions(tasks_of(new_record(**FINE)), ["predictions file 'x' is missing"]) == [
         "Predictions file 'x' is missing."
     ]
+
+
+def test_long_lists_are_cut() -> None:
+    labels = [str(number) for number in range(9)]
+    assert _some(labels[:6]) == "0, 1, 2, 3, 4, 5"
+    assert _some(labels) == "0, 1, 2, 3, 4, 5 and 3 more"
