@@ -11,6 +11,8 @@ from training.diagnostics.record import MADE_BY
 from training.errors import UserError
 from training.teachers.checkpoint import hash_weights
 
+MORE_IS_BETTER = ("pck", "temporal_retrieval", "explained_variance")  # whatever the features are; not so with ranks
+
 
 @dataclass(frozen=True)
 class Line:
@@ -29,6 +31,20 @@ class Diagnosis:
     frames: int
     videos: int
     own_corpus: bool  # whether on held-out videos of the corpus that the run was trained on
+    student: str  # its name among the models
+    floor: str  # that of the student with random weights
+
+    def findings(self) -> list[str]:
+        """Measures of which more is better in which the student is not above random weights, as one sentence."""
+        student, floor = self.models.index(self.student), self.models.index(self.floor)
+        behind = []
+        for line in self.lines:
+            own, random = line.values[student], line.values[floor]
+            if line.name.startswith(MORE_IS_BETTER) and own is not None and random is not None and own <= random:
+                behind.append(line.name.replace("_", " "))
+        if not behind:
+            return []
+        return [f"In the diagnosis the student is not above random weights (no test) in: {'; '.join(behind)}."]
 
 
 def read_diagnosis(path: Path, run: Run) -> Diagnosis:
@@ -48,7 +64,11 @@ def read_diagnosis(path: Path, run: Run) -> Diagnosis:
             f"diagnosis {where!r} is about weights {measured[:12]}, but this run's model has {own[:12]}; "
             f"diagnose {str(run.hub)!r}"
         )
-    models = tuple(str(lookup(model, ("name",), where)) for model in lookup(record, ("models",), where))
+    roles = {
+        str(lookup(model, ("name",), where)): lookup(model, ("role",), where)
+        for model in lookup(record, ("models",), where)
+    }
+    models = tuple(roles)
     lookup(record, ("measures",), where)
     return Diagnosis(
         models,
@@ -56,4 +76,5 @@ def read_diagnosis(path: Path, run: Run) -> Diagnosis:
         lookup(record, ("frames", "held_out"), where),
         lookup(record, ("frames", "videos"), where),
         lookup(record, ("corpus", "fingerprint"), where) == lookup(run.corpus, ("fingerprint",), "corpus.json"),
+        *(next(name for name, role in roles.items() if role == wanted) for wanted in ("student", "random_init")),
     )

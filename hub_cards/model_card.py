@@ -117,7 +117,11 @@ def _facts(inputs: CardInputs, licence: DerivedLicence) -> dict[str, Any]:
         "reported": reported_for((task.task for task in inputs.results.tasks), read_reported()),
         "tested": measured_datasets(inputs.results.tasks),
         "diagnosis": inputs.diagnosis,
-        "findings": [*comparisons(inputs.results.tasks), *cautions(inputs.results.tasks, ())],
+        "findings": [
+            *comparisons(inputs.results.tasks),
+            *(inputs.diagnosis.findings() if inputs.diagnosis else []),
+            *cautions(inputs.results.tasks, ()),
+        ],
         "standing_limits": (_FRAME_BY_FRAME, _TEACHERS_LIMIT) if run.teachers else (_FRAME_BY_FRAME,),
         "licence": licence,
         "implications": implications(licensed_inputs(run, inputs.corpus)),

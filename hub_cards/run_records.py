@@ -14,6 +14,7 @@ from evaluation.backbones.backbone import sha256_of_weights
 from training.errors import UserError
 
 WEIGHTS = "model.safetensors"
+LOG = "log.jsonl"
 DISTILLATION = "distillation"  # the strategy that learns from teachers
 
 
@@ -72,15 +73,15 @@ class Run:
     def agreement(self) -> list[AgreementPoint]:
         """Agreement with teachers on held-out cases at the end of the run as run.json has it; empty without either."""
         where = str(self.folder / "run.json")
-        return [_agreement(row, where) for row in self._held_out() if "teacher" in row]
+        return [_agreement(row, where) for row in self.fact("held_out")]
 
     def measures(self) -> list[tuple[str, float]]:
-        """Losses and diagnostics on held-out cases at the end of the run that name no teacher."""
-        rows = [row for row in self._held_out() if "teacher" not in row]
-        return [(key, value) for row in rows for key, value in row.items() if key not in ("step", "split")]
-
-    def _held_out(self) -> list[dict[str, Any]]:
-        return list(self.fact("held_out"))
+        """Losses and quick diagnostics on held-out cases at the end of the run, as its log has them; empty without."""
+        log = self.folder / LOG
+        lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+        last = {"step": self.fact("steps"), "split": "held_out"}
+        rows = [row for row in map(json.loads, lines) if last.items() <= row.items() and "teacher" not in row]
+        return [(key, value) for row in rows for key, value in row.items() if key not in last]
 
 
 def lookup(record: Any, keys: tuple[str, ...], where: str) -> Any:

@@ -151,7 +151,7 @@ def test_without_the_corpus_there_is_no_picture_and_the_licence_is_open(files):
 def test_a_run_without_held_out_cases_says_so(files):
     files.edit(files.run / "run.json", held_out=[])
     main(files.card())
-    assert "so nothing was measured at the end of the run" in text_of(files.output)
+    assert "Nothing was measured on held-out cases at the end of the run." in text_of(files.output)
 
 
 @pytest.mark.parametrize("keys", [("seconds",), ("parameters", "student"), ("settings", "seed"), ("held_out",)])

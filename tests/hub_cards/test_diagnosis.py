@@ -11,6 +11,8 @@ from hub_cards.run_records import read_run
 from training.errors import UserError
 from training.teachers.checkpoint import hash_weights
 
+MODELS = [{"name": "student", "role": "student"}, {"name": "random init", "role": "random_init"}]
+
 
 @pytest.fixture
 def diagnosis(files, tmp_path):
@@ -21,12 +23,13 @@ def diagnosis(files, tmp_path):
         "checkpoint": {"weights_sha256": hash_weights(load_file(files.run / "hub" / "model.safetensors"))},
         "corpus": {"fingerprint": read_run(files.run).corpus["fingerprint"]},
         "frames": {"held_out": 12, "videos": 2},
-        "models": [{"name": "student"}, {"name": "random init"}],
+        "models": MODELS,
         "measures": [
             row,
             {**row, "model": "random init", "value": 3.25},
             {**row, "measure": "positional_leak", "tokens": "dense", "value": 0.125},
             {**row, "measure": "lidar"},  # none of the main figures
+            *({**row, "measure": "pck", "tokens": "dense", "model": each["name"], "value": 0.5} for each in MODELS),
         ],
     }
     path = tmp_path / "diagnosis.json"
@@ -37,7 +40,12 @@ def diagnosis(files, tmp_path):
 def test_main_figures_by_model(files, diagnosis):
     found = read_diagnosis(diagnosis, read_run(files.run))
     assert found.models == ("student", "random init")
-    assert found.lines == (Line("rank_me, frame", (9.5, 3.25)), Line("positional_leak, dense", (0.125, None)))
+    assert found.lines == (
+        Line("rank_me, frame", (9.5, 3.25)),
+        Line("positional_leak, dense", (0.125, None)),
+        Line("pck, dense", (0.5, 0.5)),
+    )
+    assert found.findings() == ["In the diagnosis the student is not above random weights (no test) in: pck, dense."]
     assert (found.frames, found.videos, found.own_corpus) == (12, 2, True)
 
 
@@ -47,6 +55,7 @@ def test_the_card_shows_them(files, diagnosis):
     assert "On 12 frames of 2 held-out videos of the corpus it was trained on." in text
     assert "| measure | student | random init |\n|---|---:|---:|\n| rank me, frame | 9.500 | 3.250 |\n" in text
     assert "| positional leak, dense | 0.125 | – |" in text
+    assert "- In the diagnosis the student is not above random weights (no test) in: pck, dense." in text
 
 
 def test_a_diagnosis_of_other_weights_or_programs_is_refused(files, diagnosis):
