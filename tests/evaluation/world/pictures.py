@@ -39,7 +39,8 @@ def draw(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     picture[:] = _color(scene.background, saturation=0.6, value=0.5 + 0.2 * (scene.background % 2))
     height, side = SIZE // BARS, SIZE // PATCHES
     for row, value in enumerate(scene.values):
-        picture[row * height : (row + 1) * height - 1, : round(value * SIZE)] = 255
+        length = round(value * SIZE)
+        picture[row * height : (row + 1) * height - 1, :length] = _color(row + 3, saturation=0.9, value=1.0)
     for thing in scene.things:
         top, left = (place * side for place in divmod(thing % PATCHES**2, PATCHES))
         picture[top : top + side - 1, left : left + side - 1] = _color(thing + 7, saturation=1.0, value=1.0)
