@@ -30,7 +30,7 @@ def infer_spec(checkpoint: Checkpoint, model: nn.Module, preprocessing: Preproce
     """
     config: Any = model.config
     if config.model_type in VIDEO_MODELS:
-        return _video_spec(checkpoint, config)
+        return video_spec(checkpoint.name, checkpoint.public_name, config, checkpoint.licence, checkpoint.source)
     size = _usual_size(config, preprocessing)
     try:
         hidden, pooled = encode(model, torch.zeros(1, 3, *size))
@@ -63,12 +63,12 @@ def infer_spec(checkpoint: Checkpoint, model: nn.Module, preprocessing: Preproce
     )
 
 
-def _video_spec(checkpoint: Checkpoint, config: Any) -> TeacherSpec:
+def video_spec(name: str, repo: str, config: Any, licence: str, source: str) -> TeacherSpec:
     """Of a V-JEPA 2: one size, because its rotary positions count along the rows of that size."""
     size = (config.crop_size, config.crop_size)
     return TeacherSpec(
-        name=checkpoint.name,
-        repo=checkpoint.public_name,
+        name=name,
+        repo=repo,
         kind="video",
         summary="mean",
         dense=True,
@@ -77,8 +77,8 @@ def _video_spec(checkpoint: Checkpoint, config: Any) -> TeacherSpec:
         max_size=config.crop_size,
         size_multiple=config.patch_size,
         roles=("summary", "dense"),
-        licence=checkpoint.licence,
-        source=checkpoint.source,
+        licence=licence,
+        source=source,
         tubelet_size=config.tubelet_size,
         fixed_size=size,
     )

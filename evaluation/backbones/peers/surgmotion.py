@@ -18,8 +18,8 @@ from evaluation.backbones.peers.weights import encoder_tensors, fill
 from evaluation.backbones.teacher import TeacherNetwork
 from modeling_zen.conversion.checkpoint import Checkpoint
 from modeling_zen.conversion.mapping import count_layers
-from training.teachers import TeacherSpec
 from training.teachers.checkpoint import fresh_model
+from training.teachers.spec_inference import video_spec
 
 # (width, layers) -> heads: vit_large and vit_giant_xformers of src/models/vision_transformer.py, which its
 # configurations name. Its vit_giant is as wide with 16 heads, and would load as well and compute garbage.
@@ -59,23 +59,7 @@ def build_surgmotion(peer: Peer, checkpoint: Checkpoint) -> FrameNetwork:
     config = _config(tensors, checkpoint.name)
     model: Any = fresh_model(config)
     fill(model, _apart(tensors), _NAMES, (), checkpoint.name)
-    size = (config.crop_size, config.crop_size)
-    spec = TeacherSpec(
-        name=peer.name,
-        repo=peer.source,
-        kind="video",
-        summary="mean",
-        dense=True,
-        patch_size=config.patch_size,
-        min_size=config.crop_size,
-        max_size=config.crop_size,
-        size_multiple=config.patch_size,
-        roles=("summary", "dense"),
-        licence=peer.weights_licence,
-        source=peer.source,
-        tubelet_size=config.tubelet_size,
-        fixed_size=size,
-    )
+    spec = video_spec(peer.name, peer.source, config, peer.weights_licence, peer.source)
     return TeacherNetwork(spec, model, peer.preprocessing, (config.hidden_size, config.hidden_size))
 
 
