@@ -18,9 +18,9 @@ def implications(inputs: Iterable[tuple[str, str | None]]) -> list[str]:
         inputs: pairs of (what it is, its licence as recorded), such as ("teacher dinov2-small", "apache-2.0").
     """
     pairs = list(dict.fromkeys(inputs))
-    words = {pair: re.sub(r"[\s_]+", "-", (pair[1] or "").strip().lower()) for pair in pairs}
-    closed = [pair for pair in pairs if _NO_DERIVATIVES.search(words[pair])]
-    paid = [pair for pair in pairs if _NON_COMMERCIAL.search(words[pair])]
+    words = {pair: _words(pair[1]) for pair in pairs}
+    closed = [pair for pair in pairs if forbids_derivatives(pair[1])]
+    paid = [pair for pair in pairs if forbids_commerce(pair[1])]
     alike = [pair for pair in pairs if _SHARE_ALIKE.search(words[pair])]
     silent = [pair for pair in pairs if words[pair] in _UNKNOWN]
     stated = {*closed, *paid, *alike, *silent}
@@ -39,6 +39,20 @@ def implications(inputs: Iterable[tuple[str, str | None]]) -> list[str]:
     if own:
         sentences.append(f"Terms of its own has {_listed(own)}: read them before using these weights.")
     return sentences or ["No input forbids commercial use, derivation or sharing; notices and credit are kept."]
+
+
+def forbids_commerce(licence: str | None) -> bool:
+    """Whether a licence permits no commercial use, by its name; one that is not recorded has no name."""
+    return _NON_COMMERCIAL.search(_words(licence)) is not None
+
+
+def forbids_derivatives(licence: str | None) -> bool:
+    """Whether a licence forbids sharing what is made from the work, by its name."""
+    return _NO_DERIVATIVES.search(_words(licence)) is not None
+
+
+def _words(licence: str | None) -> str:
+    return re.sub(r"[\s_]+", "-", (licence or "").strip().lower())
 
 
 def _listed(pairs: Iterable[tuple[str, str | None]]) -> str:
