@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from hub_cards.publish import parse as parse_publish
 from training.config import load_config
 from training.settings import PretrainConfig
 
@@ -33,6 +34,7 @@ NOT_RUN = {
     r"make demo\b.*": "makes a virtual environment and trains for ten minutes",
     r"python -m training\.curate .*engine=ray.*": "needs Ray, an extra of its own; tests/training/corpus/work runs it",
     r"python -m training\.corpus_publish .* --private": "uploads to the Hub",
+    r"python -m hub_cards\.publish .*": "uploads to the Hub; tests/hub_cards/test_publish.py does it, on the loopback",
     r"accelerate launch .*recipes/zen_small\.yaml.*": "its teachers are on the Hub, and it trains for days on a GPU",
 }
 # Commands that run with these words appended, because as they stand they take too long.
@@ -147,6 +149,8 @@ def check_unrun(command: str) -> None:
     words = shlex.split(command, comments=True)
     if words[0] == "make":
         subprocess.run(["make", "-n", *words[1:]], cwd=CHECKOUT, check=True, capture_output=True, timeout=60)
+    if words[:3] == ["python", "-m", "hub_cards.publish"]:
+        parse_publish(words[3:])
     if words[0] == "accelerate":
         settings = words[words.index("training.pretrain") + 1 :]
         assert settings[0] == "--config"

@@ -37,7 +37,8 @@ def export_card(facts: dict[str, Any], folder: Path, repo_id: str, base_id: str,
         rows.append(f"| {meaning} | {mean:.6f} | {least:.6f} |")
     height, width = (lookup(facts, ("input", key), where) for key in ("height", "width"))
     size = "any multiple of the patch" if height is None else f"{height} × {width} px"
-    frames = f"{lookup(parity, ('frames',), where)} frames of {str(lookup(parity, ('on',), where)).split()[0]}"
+    measured_on = str(lookup(parity, ("on",), where)).removeprefix("frames of ")
+    frames = f"{lookup(parity, ('frames',), where)} frames of {measured_on}"
     versions = ", ".join(f"{name} {version}" for name, version in sorted(lookup(facts, ("versions",), where).items()))
     return f"""---
 {yaml.safe_dump(front, sort_keys=False)}---

@@ -137,6 +137,8 @@ def plan_publication(
     check_card(metadata, kind)
     check_licence(metadata["license"], _licensed_inputs(folder, base), accepted)
     refuse_traces(files, limits.text_bytes, (repo_id, *([base.repo_id] if base else [])))
+    if accepted is not None and not accepted.strip():
+        raise UserError("--accept-licence is empty: say why you may publish, for those who read the history")
     if accepted is not None and looks_like_token(accepted):
         raise UserError("--accept-licence holds what looks like a token; it would be published")
     hashes = {name: hash_of(content) for name, content in sorted(files.items()) if name != MARKER}
@@ -182,7 +184,8 @@ def _with_base(folder: Path, kind: Kind, files: dict[str, Content], repo_id: str
     if named != base.repo_id:
         card = _text(files[README], README)
         edited = re.sub(r"(?m)^base_model: .*$", f"base_model: {base.repo_id}", card, count=1)
-        changed[README] = edited.replace(str(named), base.repo_id).encode() if named else edited.encode()
+        is_path = isinstance(named, str) and "/" in named  # a mere word may stand elsewhere with another meaning
+        changed[README] = (edited.replace(str(named), base.repo_id) if is_path else edited).encode()
     return changed
 
 

@@ -13,7 +13,7 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Any
 
-from httpx2 import HTTPError
+from httpx2 import HTTPError  # what the client itself speaks HTTP with
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -173,6 +173,12 @@ def explained(repo_id: str) -> Iterator[None]:
         if not isinstance(cause, HTTPError | OfflineModeIsEnabled):
             raise
         raise UserError(_sentence(repo_id, cause)) from None
+    except UserError:
+        raise
+    except ValueError as error:  # so the client says that the Hub does not take the metadata of a card
+        if README not in str(error):
+            raise
+        raise UserError(f"the Hub does not take {README}: {_without_secrets(str(error))}") from None
 
 
 def _sentence(repo_id: str, error: Exception) -> str:

@@ -76,7 +76,7 @@ class HubServer(ThreadingHTTPServer):
         self.lock = threading.Lock()
 
     def __enter__(self) -> "HubServer":
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -178,7 +178,9 @@ class Handler(BaseHTTPRequestHandler):
         text = json.loads(self._read())["content"]
         errors = []
         try:
-            yaml.safe_load(text.split("---")[1])
+            metadata = yaml.safe_load(text.split("---")[1])
+            if metadata["license"] != metadata["license"].lower():
+                errors.append({"message": '"license" must be one of [apache-2.0, mit, ...]'})
         except (yaml.YAMLError, IndexError) as error:
             errors.append({"message": str(error)})
         self._send({"errors": errors, "warnings": []}, 400 if errors else 200)

@@ -188,6 +188,14 @@ def test_why_a_licence_was_accepted_stands_in_the_commit(api, server, folder, mo
     assert seen["commit_message"] == f"Publish model of {len(local(folder))} files"
 
 
+def test_metadata_that_the_hub_does_not_take(api, server, folder):
+    readme = folder / "README.md"
+    readme.write_text(readme.read_text().replace("license: other", "license: MIT", 1))
+    with pytest.raises(UserError, match=r'the Hub does not take README.md: .*"license" must be one of'):
+        publish(api, plan(folder))
+    assert server.repositories["model", "org/zen"].files() == {}
+
+
 def test_a_base_model_has_to_be_published(api, server, folder):
     with pytest.raises(UserError, match="the base model 'org/zen' is not on the Hub, or not open to you: publish it"):
         upload.read_base(api, "org/zen")
