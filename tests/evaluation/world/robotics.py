@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.evaluation.datasets.layouts import write_table
@@ -41,7 +41,7 @@ def _labels(case: str) -> tuple[list[int], list[int]]:
     return timeline(range(len(PHASES)), LENGTH, number), timeline(range(len(STEPS)), LENGTH, number + 1)
 
 
-def _write_coco(path: Path, numbers: dict[str, Sequence[int]], phase: str, step: str, digits: int) -> None:
+def _write_coco(path: Path, numbers: Mapping[str, Sequence[int]], phase: str, step: str, digits: int) -> None:
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     for case, frames in numbers.items():
@@ -59,7 +59,7 @@ def _write_coco(path: Path, numbers: dict[str, Sequence[int]], phase: str, step:
     path.write_text(json.dumps(content))
 
 
-def _write_frames(folder: Path, numbers: dict[str, Sequence[int]], digits: int) -> None:
+def _write_frames(folder: Path, numbers: Mapping[str, Sequence[int]], digits: int) -> None:
     for case, frames in numbers.items():
         rows = zip(frames, *_labels(case), strict=True)
         save_images(folder / case, [(f"{frame:0{digits}d}.jpg", Scene(phase, (step,))) for frame, phase, step in rows])
