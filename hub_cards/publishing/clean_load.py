@@ -6,10 +6,6 @@ python -I hub_cards/publishing/clean_load.py FOLDER prints one line of JSON: wha
 import json
 import sys
 
-# What a stranger has not: without this an editable install would answer for code that the folder lacks.
-for own in ("modeling_zen", "training", "evaluation", "hub_cards"):
-    sys.modules[own] = None  # type: ignore[assignment]
-
 
 def load(folder: str) -> dict[str, object]:
     """Model, image processor and pipeline of a folder, with its own code.
@@ -39,6 +35,9 @@ def load(folder: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    # What a stranger has not: without this an editable install would answer for code that the folder lacks.
+    for own in ("modeling_zen", "training", "evaluation", "hub_cards"):
+        sys.modules[own] = None  # type: ignore[assignment]
     try:
         answer = load(sys.argv[1])
     except Exception as error:  # anything: the code is the folder's

@@ -180,12 +180,12 @@ def _with_base(folder: Path, kind: Kind, files: dict[str, Content], repo_id: str
             content = read_json(folder / name)
             if content.get(field) != base.repo_id:
                 changed[name] = (json.dumps({**content, field: base.repo_id}, indent=2) + "\n").encode()
-    named = read_front_matter(_text(files[README], README)).get("base_model")
-    if named != base.repo_id:
-        card = _text(files[README], README)
-        edited = re.sub(r"(?m)^base_model: .*$", f"base_model: {base.repo_id}", card, count=1)
-        is_path = isinstance(named, str) and "/" in named  # a mere word may stand elsewhere with another meaning
-        changed[README] = (edited.replace(str(named), base.repo_id) if is_path else edited).encode()
+    card = _text(files[README], README)
+    named = read_front_matter(card).get("base_model")
+    if isinstance(named, str) and named != base.repo_id:
+        # A mere word may stand elsewhere with another meaning; a path or id is replaced wherever it stands.
+        whole = rf"(?<![\w./-]){re.escape(named)}(?![\w/-])" if "/" in named else r"(?<=\nbase_model: )[^\n]*"
+        changed[README] = re.sub(whole, lambda _: base.repo_id, card).encode()
     return changed
 
 

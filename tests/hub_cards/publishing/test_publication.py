@@ -111,6 +111,23 @@ def test_every_file_of_an_adapter_names_the_base_by_id(adapter):
     assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == "/models/zen"
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "base_model: org/zen\ntags:\n- base_model:adapter:org/zen",
+            "base_model: org/z2\ntags:\n- base_model:adapter:org/z2",
+        ),
+        ("base_model: zen\ntags:\n- zen", "base_model: org/z2\ntags:\n- zen"),
+        ("base_model: org/zen\nother: org/zen-nano", "base_model: org/z2\nother: org/zen-nano"),
+    ],
+)
+def test_only_the_base_is_renamed_in_the_card(adapter, before, after):
+    rest = "\nlibrary_name: peft\nlicense: mit\n---\n\nText.\n"
+    (adapter / "README.md").write_text(f"---\n{before}{rest}")
+    assert plan(adapter, base=Base("org/z2", {"license": "mit"})).card == f"---\n{after}{rest}"
+
+
 def test_the_base_of_an_adapter(adapter, monkeypatch):
     _, kind = locate(adapter, None)
     with pytest.raises(UserError, match=r"names its base model by the path '/models/zen': give its id with --base-id"):
