@@ -6,6 +6,7 @@ from pathlib import Path
 from evaluation.backbones.peers import PEERS
 from evaluation.runner import BenchmarkSettings, check_sources
 from evaluation.tasks import TASKS
+from training.errors import UserError
 
 _HEADINGS = ("task", "family", "probes", "data", "licence", "obtain", "found in")
 
@@ -15,8 +16,11 @@ def list_tasks(data_roots: tuple[Path, ...], corpus: Path | None) -> str:
     sources = check_sources(BenchmarkSettings(model="", output=Path(), data_roots=data_roots, corpus=corpus))
     rows: list[tuple[str, ...]] = [_HEADINGS]
     for task in (TASKS.get(name) for name in TASKS.names()):
-        home = task.find(sources)
-        found = str(home) if home else "not found"
+        try:
+            home = task.find(sources)
+            found = str(home) if home else "not found"
+        except UserError as error:  # two places; the other tasks are listed all the same
+            found = str(error)
         rows.append((task.name, task.family, ", ".join(task.probes), task.source, task.licence, task.obtain, found))
     peers = [("peer", "architecture", "licence of its weights", "pretrained on", "file")]
     for peer in (PEERS.get(name) for name in PEERS.names()):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import hashlib
 import json
 import time
@@ -178,7 +179,7 @@ def measure(group: Group, bench: Bench) -> list[ResultRecord]:
                     details={**measured.details(), **extra},
                     predictions=file,
                     pretraining_overlap=bench.overlaps[id(group.loaded)],
-                    package_versions={package: version(package) for package in _PACKAGES},
+                    package_versions=_package_versions(),
                     device=_device_name(bench.device),
                     seconds=round(seconds, 3),
                     created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -235,6 +236,11 @@ def _split(loaded: LoadedTask, cases: tuple[str, ...]) -> Split:
 
 def _defined(value: float) -> float | None:
     return None if np.isnan(value) else value
+
+
+@functools.cache  # reading them takes as long as a small fit, and every record has them
+def _package_versions() -> dict[str, str]:
+    return {package: version(package) for package in _PACKAGES}
 
 
 def _device_name(device: torch.device) -> str:

@@ -1,6 +1,7 @@
 """Runs tasks x protocols x models: features once, floors beside every score, records appended table by table."""
 
 import datetime
+import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,14 +86,15 @@ def run_benchmark(settings: BenchmarkSettings, say: Say) -> list[ResultRecord]:
     state = start_processes()
     stored = read_records(settings.output)
     sources = check_sources(settings)
-    chosen = choose_tasks(settings, sources, say)
+    chosen, skips = choose_tasks(settings, sources, say)
     device = torch.device(state.device)
     backbones = load_backbones(settings, device)
     corpus = Corpus.open(settings.corpus) if settings.corpus else None
     if corpus and (warning := other_corpus(Path(settings.model), corpus)):
         say(f"warning: {warning}")
 
-    loaded, skips = load_tasks(chosen, sources)
+    loaded, unreadable = load_tasks(chosen, sources)
+    skips += unreadable
     if not loaded:
         raise UserError("; ".join(skip.reason for skip in skips))
     readers, unread = text_towers(settings, backbones, device)
@@ -136,8 +138,12 @@ def check_sources(settings: BenchmarkSettings) -> Sources:
     return Sources(settings.data_roots, settings.corpus)
 
 
-def choose_tasks(settings: BenchmarkSettings, sources: Sources, say: Say) -> list[tuple[str, Task]]:
-    """The tasks asked for; with "found", those whose data is there (agreement only if there are teachers)."""
+def choose_tasks(settings: BenchmarkSettings, sources: Sources, say: Say) -> tuple[list[tuple[str, Task]], list[Skip]]:
+    """The tasks asked for; with "found", those whose data is there (agreement only if there are teachers).
+
+    A task of which it cannot be told where its data lies, as there are two places, is skipped.
+    """
+    skips: list[Skip] = []
     names = list(dict.fromkeys(settings.tasks))
     asked = [(name, TASKS.get(name.partition("@")[0])) for name in names if name != FOUND]
     for _, task in asked:
@@ -148,12 +154,17 @@ def choose_tasks(settings: BenchmarkSettings, sources: Sources, say: Say) -> lis
         for task in (TASKS.get(name) for name in TASKS.names()):
             if task.name in present or (task.family == "agreement" and not settings.teachers):
                 continue
-            if (home := task.find(sources)) is not None:
+            try:
+                home = task.find(sources)
+            except UserError as error:
+                skips.append(_skip(task.name, str(error)))
+                continue
+            if home is not None:
                 say(f"found {task.name} in {home}")
                 asked.append((task.name, task))
     if not asked:
         raise UserError(f"no task has its data in or up to two levels below {sources}; --list shows what each needs")
-    return asked
+    return asked, skips
 
 
 def load_backbones(settings: BenchmarkSettings, device: torch.device) -> list[Backbone]:
@@ -218,10 +229,12 @@ def plan_groups(
         "bootstrap_resamples": RESAMPLES,
         "student_sha256": backbones[0].identity.weights_sha256,
     }
-    trained = {
-        "full_finetune": {"finetune": to_plain(settings.finetune)},
-        "lora": {"finetune": to_plain(settings.finetune), "lora": to_plain(settings.lora)},
-    }
+    # As a results file gives them back: tuples become lists.
+    finetune, lora = (json.loads(json.dumps(to_plain(each))) for each in (settings.finetune, settings.lora))
+    trained = {"full_finetune": {"finetune": finetune}, "lora": {"finetune": finetune, "lora": lora}}
+    of_task: dict[str, list[ResultRecord]] = {}
+    for record in stored:
+        of_task.setdefault(record.task, []).append(record)
     groups, skips = [], []
     for each in loaded:
         arms, refused = arms_of(each.task, each.data, settings.protocols, settings.probes)
@@ -239,7 +252,7 @@ def plan_groups(
                 backbones,
                 readers,
                 facts | trained.get(arm.protocol, {}),
-                stored,
+                of_task.get(each.name, []),
             )
             for aim in each.data.aims(backbones)
             for arm in arms

@@ -31,7 +31,9 @@ def plan_work(settings: BenchmarkSettings, say: Callable[[str], None]) -> str:
     device = start_processes().device
     sources = check_sources(settings)
     backbones = load_backbones(settings, device)
-    loaded, skips = load_tasks(choose_tasks(settings, sources, say), sources)
+    chosen, skips = choose_tasks(settings, sources, say)
+    loaded, unreadable = load_tasks(chosen, sources)
+    skips += unreadable
     if not loaded:
         raise UserError("; ".join(skip.reason for skip in skips))
     readers, unread = text_towers(settings, backbones, device)

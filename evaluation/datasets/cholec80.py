@@ -80,7 +80,9 @@ def scan(root: Path, split: Split, fps: float) -> WorkflowDataset:
 
 
 def _is_home(folder: Path) -> bool:
-    return all((folder / name).is_dir() for name in ("phase_annotations", "tool_annotations"))
+    # CATARACTS calls its folders alike.
+    has_both = all((folder / name).is_dir() for name in ("phase_annotations", "tool_annotations"))
+    return has_both and any((folder / "phase_annotations").glob("video*-phase.txt"))
 
 
 def _case(number: str) -> str:

@@ -241,7 +241,7 @@ def check_learnable(everything: Everything) -> None:
 def check_second_run(everything: Everything, zen_folder: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     before = everything.output.read_bytes()
     counts = [count_decoded(monkeypatch, module) for module in (extraction, pixels)]
-    run(everything.output, zen_folder, world.root, "--protocols", "frozen", "few_shot", "zero_shot", "transfer")
+    run(everything.output, zen_folder, world.root)
     assert everything.output.read_bytes() == before
     assert not any(counts)
 

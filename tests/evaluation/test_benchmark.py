@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from evaluation import benchmark
-from evaluation.feature_store import extraction
 from evaluation.benchmark import main
+from evaluation.feature_store import extraction
 from evaluation.records import ResultRecord, read_records
 from evaluation.tasks import TASKS
 from training.corpus.manifest import CLIP_SCHEMA, read_clips, write_rows

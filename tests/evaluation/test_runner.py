@@ -164,3 +164,27 @@ def test_a_table_that_fails_does_not_stop_the_others(
     assert {record.protocol for record in read_records(output)} == {"lora"}
     (skip,) = read_skips(output)
     assert (skip.protocol, skip.reason) == ("full_finetune", "the loss is not finite")
+
+
+def test_a_second_run_measures_nothing_under_any_protocol(
+    ran: tuple[Path, list[ResultRecord]], speaking_zen: Path, teacher_folder: Path, synthetic_folder: Path
+) -> None:
+    output, records = ran
+    words = ["--model", speaking_zen, "--teachers", teacher_folder, "--data-root", synthetic_folder, "--output", output]
+    words += ["--tasks", "presence_synthetic", "segmentation_synthetic", "--probes", "linear", "--image-size", 64]
+    main([str(word) for word in [*words, "--protocols", *PROTOCOLS, "--finetune", *SHORT]])
+    assert read_records(output) == records
+
+
+def test_two_folders_of_one_dataset_take_its_tasks_out(
+    speaking_zen: Path, synthetic_folder: Path, endoscapes_folder: Path, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(synthetic_folder, tmp_path / "root" / name)
+    shutil.copytree(endoscapes_folder, tmp_path / "root" / "endoscapes")
+    output = tmp_path / "results.jsonl"
+    words = ["--model", speaking_zen, "--data-root", tmp_path / "root", "--output", output, "--image-size", 64]
+    main([str(word) for word in [*words, "--probes", "knn"]])
+    assert {record.task for record in read_records(output)} == {"presence_endoscapes", "cvs_endoscapes"}
+    assert {skip.task for skip in read_skips(output)} == {"presence_synthetic", "segmentation_synthetic"}
+    assert all("two synthetic datasets lie below" in skip.reason for skip in read_skips(output))

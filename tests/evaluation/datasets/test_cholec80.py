@@ -149,3 +149,10 @@ def test_an_empty_table(root: Path) -> None:
     (root / "phase_annotations" / "video01-phase.txt").write_text("Frame\tPhase\n")
     with pytest.raises(UserError, match=r"video01-phase.txt' has no rows"):
         scan(root)
+
+
+def test_cataracts_is_not_taken_for_it(root: Path, tmp_path: Path) -> None:
+    other = tmp_path / "CATARACTS"
+    for name in ("phase_annotations", "tool_annotations"):
+        (other / name).mkdir(parents=True)
+    assert cholec80.find(other) is None
