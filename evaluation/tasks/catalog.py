@@ -80,7 +80,9 @@ def _register_workflow(name: str, family: str, dataset: str, track: str, fps: fl
 
     def load(sources: Sources, split: str | None) -> LoadedTask:
         home = home_of(name, dataset, reader.obtain, sources, reader.find)
-        return problems.from_workflow(name, family, reader.scan(home, load_split(dataset, split), fps), track)
+        chosen = load_split(dataset, split)
+        data = sources.once((dataset, home, chosen, fps), lambda: reader.scan(home, chosen, fps))
+        return problems.from_workflow(name, family, data, track)
 
     probes = TEMPORAL_PROBES if family in ("phase", "step", "gesture") else FRAME_PROBES
     TASKS.register(name)(Task(name, family, probes, dataset, reader.licence, reader.obtain, _find(reader.find), load))
@@ -91,7 +93,9 @@ def _register_samples(name: str, family: str, dataset: str) -> None:
 
     def load(sources: Sources, split: str | None) -> LoadedTask:
         home = home_of(name, dataset, reader.obtain, sources, reader.find)
-        return problems.from_samples(name, family, reader.scan(home, _split(name, reader, home, split)))
+        chosen = _split(name, reader, home, split)
+        data = sources.once((dataset, home, chosen), lambda: reader.scan(home, chosen))
+        return problems.from_samples(name, family, data)
 
     task = Task(name, family, FRAME_PROBES, dataset, reader.licence, reader.obtain, _find(reader.find), load)
     TASKS.register(name)(task)
@@ -105,7 +109,8 @@ def _register_records(
     def load(sources: Sources, split: str | None) -> LoadedTask:
         if split is not None:
             raise UserError(f"task {name!r} has no splits to choose from: dataset {dataset!r} brings its own sides")
-        return build(reader.scan(home_of(name, dataset, reader.obtain, sources, reader.find)))
+        home = home_of(name, dataset, reader.obtain, sources, reader.find)
+        return build(sources.once((dataset, home), lambda: reader.scan(home)))
 
     task = Task(name, family, probes, dataset, reader.licence, reader.obtain, _find(reader.find), load)
     TASKS.register(name)(task)

@@ -14,7 +14,7 @@ from evaluation.features import FeatureStore
 from evaluation.frames import AnyFrame
 from evaluation.metrics.mean_iou import confusion_matrix, iou_per_class, mean_iou
 from evaluation.metrics.mean_iou.mean_iou import VARIANT
-from evaluation.protocols import frozen
+from evaluation.protocols.cells import fit_cell_probe
 from evaluation.scoring import Measured
 from evaluation.scoring.measured import named
 from evaluation.tasks.labels import case_index, split_records
@@ -46,7 +46,8 @@ class SegmentationTask:
         """Confusion matrices of the probe fitted on the training frames; logits are upsampled bilinearly."""
         counts = self._train_counts(store.grid(backbone))
         cases = [record.case_id for record in self._train]
-        fitted, chosen = frozen.cell_probe(store, backbone, [r.frame for r in self._train], counts, cases, seed)
+        tokens = store.dense(backbone, [record.frame for record in self._train])
+        fitted, chosen = fit_cell_probe(tokens, counts, cases, seed)
         confusions = np.zeros((len(self.split.test), len(self._names), len(self._names)), dtype=np.int64)
         index = case_index(self.split.test, self._test)
         for start in range(0, len(self._test), _IMAGES):

@@ -1,9 +1,9 @@
 """What a task is: where its data lies, which frames it needs, how features become predictions with their measures."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from evaluation.backbones import Backbone
 from evaluation.features import FeatureStore
@@ -14,6 +14,8 @@ from evaluation.scoring import Measured
 from training.errors import UserError
 from training.registry import Registry
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -21,10 +23,17 @@ class Sources:
 
     data_roots: tuple[Path, ...]
     corpus: Path | None
+    _read: dict[tuple[object, ...], Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __str__(self) -> str:
         """The folders, for messages."""
         return ", ".join(repr(str(root)) for root in self.data_roots) or "(no --data-root given)"
+
+    def once(self, key: tuple[object, ...], read: Callable[[], T]) -> T:
+        """What `read` gives, read once for all tasks of a run that ask with the same key."""
+        if key not in self._read:
+            self._read[key] = read()
+        return self._read[key]
 
     def find(self, find: Callable[[Path], Path | None]) -> Path | None:
         """What `find` finds in the first of the folders that has it."""

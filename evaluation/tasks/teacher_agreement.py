@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from evaluation.backbones import Backbone
 from evaluation.features import FeatureStore
 from evaluation.frames import AnyFrame, CorpusFrame
-from evaluation.protocols import frozen
+from evaluation.protocols.ridge import fit_ridge
 from evaluation.scoring import Measured
 from evaluation.scoring.measured import ratio
 from evaluation.tasks.problems import CONSTANT
@@ -65,7 +65,7 @@ class AgreementTask:
     def predict(self, aim: Aim, probe: str, store: FeatureStore, backbone: str, seed: int) -> Outcome:
         """Fit on the train side, sum squared errors per held-out case."""
         inputs, targets, owners = self._tokens(aim, store, backbone, self._train)
-        fitted, chosen = frozen.token_probe(inputs, targets, owners)
+        fitted, chosen = fit_ridge(inputs, targets, owners)
         inputs, wanted, owners = self._tokens(aim, store, backbone, self._test)
         errors = ((fitted(inputs) - wanted) ** 2).sum(axis=1)
         return Outcome([self._measured(aim, errors, wanted, targets, owners)], chosen)

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.datasets import endoscapes
+from evaluation.datasets.dataset import read_json
 from evaluation.datasets.samples import SAMPLE_DATASETS
 from evaluation.datasets.workflow import WORKFLOW_DATASETS
 from evaluation.protocols.probe import PROBES
 from evaluation.scoring import SCORERS
-from evaluation.tasks import TASKS
+from evaluation.tasks import TASKS, Sources
 from evaluation.tasks.catalog import SAMPLE_TASKS, WORKFLOW_TASKS, _split
 from training.errors import UserError
 
@@ -39,3 +41,17 @@ def test_splits_by_rule_go_by_number(tmp_path: Path) -> None:
 def test_an_unknown_split_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown split of autolaparo_motion 'fold'"):
         _split("motion_autolaparo", SAMPLE_DATASETS.get("autolaparo_motion"), tmp_path, "fold")
+
+
+def test_a_dataset_is_scanned_once_for_all_its_tasks(endoscapes_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scans = []
+    sources = Sources((endoscapes_folder,), None)
+    monkeypatch.setattr(endoscapes, "read_json", lambda *words: scans.append(words) or read_json(*words))
+    TASKS.get("presence_endoscapes").load(sources, None)
+    once = len(scans)
+    assert once > 0
+    for name in ("cvs_endoscapes", "segmentation_endoscapes"):
+        TASKS.get(name).load(sources, None)
+    assert len(scans) == once
+    TASKS.get("cvs_endoscapes").load(Sources((endoscapes_folder,), None), None)  # another run looks for itself
+    assert len(scans) == 2 * once
