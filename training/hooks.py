@@ -52,7 +52,8 @@ class Hooks:
         self._waited = 0.0
         self._window_step = step
         self.accelerator.init_trackers("tensorboard")
-        self.run.rewind_log(step if step else -1)
+        if self.accelerator.is_main_process:
+            self.run.rewind_log(step if step else -1)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._request_stop)
         self._bar = tqdm(
@@ -92,7 +93,7 @@ class Hooks:
             if self._overflows < MAX_OVERFLOWS:
                 return
         folder = self.run.path / f"nonfinite_step{step}_rank{self.accelerator.process_index}"
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         views = {"images": batch.images, "numbers": batch.numbers, "clips": batch.clips, "valid": batch.valid}
         save_file(
             {name: part.detach().cpu().contiguous() for name, part in views.items()}, folder / "batch.safetensors"

@@ -48,7 +48,8 @@ def main() -> None:
     checkpoint = latest_checkpoint(run.checkpoints)
     if checkpoint is not None and step_of(checkpoint) > config.max_steps:
         raise UserError(f"max_steps={config.max_steps}, but the run in {config.output_dir!r} is at {checkpoint.name}")
-    run.begin(config, objective.facts() | {"corpus.json": describe_corpus(corpus)})
+    facts = objective.facts() | {"corpus.json": describe_corpus(corpus)}
+    run.begin(config, facts, write=accelerator.is_main_process)
     print_banner(config, accelerator, objective, views)
 
     if checkpoint is None:

@@ -63,12 +63,17 @@ class RunFolder:
         refuse_changes(f"output_dir {str(path)!r} holds a run with other settings", old, new)
         return cls(path, resuming=True)
 
-    def begin(self, config: Any, facts: dict[str, Any]) -> None:
-        """Write settings and facts (`teachers.json`, `corpus.json`); a resumed run must find the same facts."""
+    def begin(self, config: Any, facts: dict[str, Any], write: bool = True) -> None:
+        """Write settings and facts (`teachers.json`, `corpus.json`); a resumed run must find the same facts.
+
+        Every process of a run calls it, so that all of them stop where the facts differ; one of them writes.
+        """
         if self.resuming:
             for name, value in facts.items():
                 old = json.loads((self.path / name).read_text(encoding="utf-8"))
                 refuse_changes(f"the run in {str(self.path)!r} began with another {name}", old, plain_json(value))
+        if not write:
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         for name, value in facts.items():
             write_json(self.path / name, value)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers.modeling_outputs import DepthEstimatorOutput, SemanticSegmenterOutput
 
-from evaluation.backbones.zen import ZenBackbone
+from evaluation.backbones.zen import load_zen
 from evaluation.datasets import FrameReference
 from evaluation.frames import decode
 from modeling_zen import ZenImageProcessor, ZenModel, ZenVideoProcessor
@@ -116,10 +116,11 @@ def test_one_preprocessing_for_image_video_training_and_evaluation(model: ZenMod
     for index, frame in enumerate(frames):
         Image.fromarray(frame).save(tmp_path / f"{index}.png")
     decoded = np.stack(list(decode([FrameReference(tmp_path / f"{index}.png") for index in (0, 1)], 64)))
+    model.save_pretrained(tmp_path / "zen")
+    processor.save_pretrained(tmp_path / "zen")
+    backbone = load_zen(str(tmp_path / "zen"), torch.device("cpu"))
     seen: list[torch.Tensor] = []
-    model.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
-    device = torch.device("cpu")
-    backbone = ZenBackbone("zen", "student", model, processor, id="zen", revision=None, device=device)
+    backbone.network.model.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     backbone.extract(decoded)
     levels = (seen[0] - expected).abs() * std * 255
     assert levels.max() < 1.01  # evaluation resizes by Pillow: at most a rounding apart

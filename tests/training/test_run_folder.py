@@ -26,6 +26,15 @@ def test_new_folder_then_continued(tmp_path: Path) -> None:
     again.begin(config, {"teachers.json": [{"id": "a"}]})
 
 
+def test_of_many_processes_one_writes_and_all_refuse(tmp_path: Path) -> None:
+    config = settings(tmp_path / "run")
+    RunFolder.open(config).begin(config, {"teachers.json": [{"id": "a"}]}, write=False)
+    assert not (tmp_path / "run").exists()
+    RunFolder.open(config).begin(config, {"teachers.json": [{"id": "a"}]})
+    with pytest.raises(UserError, match=r"began with another teachers\.json: 0\.id: a -> b"):
+        RunFolder.open(config).begin(config, {"teachers.json": [{"id": "b"}]}, write=False)
+
+
 def test_changed_settings_are_listed_and_nothing_is_written(tmp_path: Path) -> None:
     config = settings(tmp_path)
     RunFolder.open(config).begin(config, {})
