@@ -1,13 +1,10 @@
 """Every code block of README and docs runs, in order, in a folder that holds tiny things under the names they use."""
 
 import dataclasses
-import json
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,13 +14,11 @@ from hub_cards.publish import parse as parse_publish
 from training.config import load_config
 from training.settings import PretrainConfig
 
-from .documents.blocks import Step, commands_of, links_of, steps_of
+from .documents.blocks import Step, links_of, steps_of
+from .documents.demo import PRETRAIN, demo_commands
+from .documents.running import CHECKOUT, Popen, run_steps, start_runner
 from .documents.world import make_world
 
-Popen = subprocess.Popen[str]
-
-CHECKOUT = Path(__file__).resolve().parents[1]
-RUNNER = CHECKOUT / "tests" / "documents" / "runner.py"
 DOCUMENTS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 SECONDS = 900  # for one document, on a machine that is busy with something else
 
@@ -38,26 +33,10 @@ NOT_RUN = {
     r"accelerate launch .*recipes/zen_small\.yaml.*": "its teachers are on the Hub, and it trains for days on a GPU",
 }
 # Commands that run with these words appended, because as they stand they take too long.
-PRETRAIN = (
-    "max_steps=2 batch_size=2 student.image_size=32 distillation.head_width=16 distillation.calibration_frames=16 "
-    "data.held_out_frames=4 data.views_per_frame=1 log.every=1 log.eval_every=2 log.save_every=2 log.plan=false "
-    "teachers.efficientnet_lite0.input_size=64 teachers.efficientnet_lite2.input_size=64"
-)
 SHORTENED = {
     r"accelerate launch .*recipes/small_corpus\.yaml.*": PRETRAIN,  # 4800 steps take three quarters of an hour
     r"python -m evaluation\.benchmark --model .*": "--image-size 64",  # five backbones look at every frame
 }
-# The same for the commands of `make demo`, by module.
-DEMO = {
-    "training.corpus.synthetic": "cases_train=6 cases_test=3 seconds=2 width=96 height=96",
-    "training.pretrain": PRETRAIN,
-    "evaluation.benchmark": "--image-size 64",
-}
-# What commands and blocks import anyway; loaded once for all documents. Nothing of this project.
-PRELOAD = (
-    "torch", "torchvision", "transformers.modeling_utils", "transformers.image_processing_backends", "accelerate",
-    "datasets", "evaluate", "sklearn.linear_model", "timm", "cv2",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -75,26 +54,8 @@ def world(template: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Popen]:
-    """A process in which `PRELOAD` is loaded; see its documentation."""
-    # What is read when modules are loaded.
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(CHECKOUT),
-        "HF_HOME": str(tmp_path_factory.mktemp("huggingface")),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "passive",  # threads that spin on a busy machine keep others from their work
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    with subprocess.Popen(
-        [sys.executable, str(RUNNER), *PRELOAD],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with start_runner(tmp_path_factory.mktemp("huggingface")) as process:
         yield process
-        process.kill()
 
 
 @pytest.mark.timeout(SECONDS)
@@ -111,27 +72,6 @@ def test_every_block_runs(document: Path, world: Path, runner: Popen) -> None:
         (world / "DATA").symlink_to("runs/demo/synthetic")
         steps = demo_commands() + steps
     run_steps(document, steps, world, runner)
-
-
-def run_steps(document: Path, steps: list[Step], world: Path, runner: Popen) -> None:
-    output = world.parent / "output.txt"
-    request = {
-        "plan": {"document": str(document), "steps": [dataclasses.asdict(step) for step in steps]},
-        "folder": str(world),
-        "environment": {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "DOCUMENT_LOG": str(world.parent / "command.log"),
-            "MPLCONFIGDIR": str(world.parent / "matplotlib"),
-        },
-        "output": str(output),
-    }
-    assert runner.stdin is not None
-    assert runner.stdout is not None
-    print(json.dumps(request), file=runner.stdin, flush=True)
-    status = runner.stdout.readline().strip()
-    printed = output.read_text(encoding="utf-8", errors="replace")
-    print(printed)  # pytest shows it if the test fails
-    assert status == "0", printed.partition("FAILED ")[2] or printed[-4000:]
 
 
 def matches(command: str, table: dict[str, str]) -> str | None:
@@ -155,29 +95,6 @@ def check_unrun(command: str) -> None:
         settings = words[words.index("training.pretrain") + 1 :]
         assert settings[0] == "--config"
         load_config(PretrainConfig, CHECKOUT / settings[1], settings[2:])
-
-
-def demo_commands() -> list[Step]:
-    """The commands of `make demo`, in small and without accelerate's launcher, which README runs by itself."""
-    printed = subprocess.run(
-        ["make", "-n", "-o", ".venv/.demo-installed", "demo"], cwd=CHECKOUT, check=True, capture_output=True, text=True
-    ).stdout
-    steps = []
-    for step in commands_of(list(enumerate(printed.splitlines(), start=1))):
-        command = re.sub(r"^\.venv/bin/(python|accelerate launch .*?) -m ", "python -m ", step.code)
-        if command != step.code:
-            module = command.split()[2]
-            steps.append(Step(step.line, "command", f"{command} {DEMO.get(module, '')}".strip()))
-    assert [step.code.split()[2] for step in steps] == [
-        "training.corpus.synthetic",
-        "training.curate",
-        "training.teachers",
-        "training.pretrain",
-        "evaluation.benchmark",
-        "hub_cards.card",
-        "evaluation.report",
-    ]
-    return steps
 
 
 def test_no_exception_outlives_its_command() -> None:

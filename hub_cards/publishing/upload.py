@@ -147,7 +147,7 @@ def send(api: HfApi, publication: Publication, remote: Remote, changes: Changes,
     ]
     operations += [CommitOperationDelete(path_in_repo=name) for name in changes.delete]
     accepted = publication.accepted
-    with explained(publication.repo_id):
+    with explained(publication.repo_id, sending=True):
         done = api.create_commit(
             publication.repo_id,
             operations,
@@ -161,7 +161,7 @@ def send(api: HfApi, publication: Publication, remote: Remote, changes: Changes,
 
 
 @contextmanager
-def explained(repo_id: str) -> Iterator[None]:
+def explained(repo_id: str, sending: bool = False) -> Iterator[None]:
     """Errors of the Hub and of the network as one sentence, without addresses: those of uploads are signed."""
     try:
         yield
@@ -172,7 +172,7 @@ def explained(repo_id: str) -> Iterator[None]:
         cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
         if not isinstance(cause, HTTPError | OfflineModeIsEnabled):
             raise
-        raise UserError(_sentence(repo_id, cause)) from None
+        raise UserError(_sentence(repo_id, cause, sending)) from None
     except UserError:
         raise
     except ValueError as error:  # so the client says that the Hub does not take the metadata of a card
@@ -181,10 +181,17 @@ def explained(repo_id: str) -> Iterator[None]:
         raise UserError(f"the Hub does not take {README}: {_without_secrets(str(error))}") from None
 
 
-def _sentence(repo_id: str, error: Exception) -> str:
+def _sentence(repo_id: str, error: Exception, sending: bool) -> str:
+    if isinstance(error, OfflineModeIsEnabled):
+        return "publishing needs the network, but HF_HUB_OFFLINE is set: unset it"
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     said = _without_secrets(getattr(error, "server_message", None) or "")
     said = f", the Hub says: {said}" if said else ""
+    if status is None and not sending:
+        return (
+            f"the Hub cannot be reached ({type(error).__name__}): check the network, and HF_ENDPOINT where that is "
+            "set; nothing was sent"
+        )
     if status is None:
         return (
             f"the connection to the Hub broke off ({type(error).__name__}): run the same command again, and what has "

@@ -1,8 +1,9 @@
 """The whole way, in fresh processes: published by the command, loaded by a stranger with nothing but the libraries."""
 
+import hashlib
 import json
-import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from hub_cards.assembly import make_hub_folder
 from hub_cards.publish import main, parse
 from modeling_zen import ZenImageProcessor, ZenModel
 from tests.hub_server import HubServer
+from tests.hub_server.processes import environment
 from training.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -111,13 +113,6 @@ class Published:
     def files(self, repository: str, revision: str = "main", kind: str = "model") -> dict[str, bytes]:
         """Of a repository."""
         return self.server.repositories[kind, repository].files(revision)
-
-
-def environment(server: HubServer, home: Path, **more: str) -> dict[str, str]:
-    """Of a process that has never seen a Hub."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-    settings = {"HF_ENDPOINT": server.address, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
-    return {**kept, **settings, **more}
 
 
 def make_adapter(model: Path, folder: Path) -> None:
@@ -248,6 +243,38 @@ def test_a_stranger_loads_all_of_it(published, tmp_path):
     assert facts["branch"].endswith("# An adapter\n")
     assert facts["clips"][:3] == ["a1/0"] * 3
     assert facts["metric"] == 0.5
+
+
+def test_a_publication_killed_in_the_middle_is_finished_by_the_same_command(published, tmp_path):
+    weights = hashlib.sha256((published.model / "model.safetensors").read_bytes()).hexdigest()
+    with HubServer() as server:
+        server.tokens[TOKEN] = "write"
+
+        def start():
+            return subprocess.Popen(
+                [sys.executable, "-m", "hub_cards.publish", published.model, "--repo-id", "org/zen", *ACCEPT],
+                env=environment(server, tmp_path / "home", HF_TOKEN=TOKEN),
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+
+        process = start()
+        server.halfway[weights] = process.kill  # SIGKILL: no handler, no clean-up
+        said, _ = process.communicate()
+        assert process.returncode == -signal.SIGKILL, said
+        assert server.repositories["model", "org/zen"].files() == {}
+        assert weights not in server.blobs
+        arrived = set(server.blobs)
+        server.requests.clear()
+        process = start()
+        said, _ = process.communicate()
+        assert process.returncode == 0, said
+        assert server.repositories["model", "org/zen"].files() == published.files("org/zen")
+        sent = [path.partition("?")[0].removeprefix("/blobs/") for path in server.asked("PUT")]
+        assert weights in sent
+        assert not arrived & set(sent)
 
 
 def test_tokens_on_the_command_line_are_refused_and_not_repeated():

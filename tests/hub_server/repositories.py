@@ -44,6 +44,8 @@ class Repository:
     kind: str  # "model", "dataset" or "space"
     name: str  # "ORG/NAME"
     private: bool = False
+    gated: bool = False  # its files are for `readers` only, though everybody may see that it is there
+    readers: set[str] = field(default_factory=set)  # tokens whose owners have accepted its terms
     branches: dict[str, str] = field(default_factory=dict)
     commits: dict[str, dict[str, Stored]] = field(default_factory=dict)
 
@@ -53,7 +55,7 @@ class Repository:
             self.commit("main", {})
 
     def commit(self, branch: str, files: dict[str, Stored]) -> str:
-        """Let a branch point to a new commit of these files; returns its id."""
+        """Let a branch or tag point to a new commit of these files; returns its id."""
         text = f"{self.kind} {self.name} {branch} {len(self.commits)}"
         oid = hashlib.sha1(text.encode()).hexdigest()
         self.commits[oid] = files

@@ -58,8 +58,10 @@ class HubServer(ThreadingHTTPServer):
         repositories: (kind, name) -> repository.
         blobs: SHA-256 -> content of large files that have arrived, committed or not.
         requests: all there were.
-        cuts: SHA-256 -> how many of the next uploads of that file lose their connection in the middle.
+        cuts: SHA-256 -> how many of the next uploads, or downloads, of that file lose their connection in the middle.
+        halfway: SHA-256 -> what to do, once, when half of an upload of that file has arrived.
         quota: bytes of a commit beyond which it is refused; `None` is no limit.
+        outage: status that every request is answered with; `None` while all is well.
     """
 
     daemon_threads = True
@@ -72,7 +74,9 @@ class HubServer(ThreadingHTTPServer):
         self.blobs: dict[str, bytes] = {}
         self.requests: list[Request] = []
         self.cuts: dict[str, int] = {}
+        self.halfway: dict[str, Callable[[], object]] = {}
         self.quota: int | None = None
+        self.outage: int | None = None
         self.lock = threading.Lock()
 
     def __enter__(self) -> "HubServer":
@@ -106,6 +110,8 @@ class Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         self.query = parse_qs(address.query)
         try:
+            if self.server.outage is not None:
+                raise RefusedError(self.server.outage, "Internal Error - We're working hard to fix this")
             for method, pattern, name in _ROUTES:
                 if method == self.command.replace("HEAD", "GET") and (found := pattern.fullmatch(address.path)):
                     words = {key: unquote(word) if word else "" for key, word in found.groupdict().items()}
@@ -143,6 +149,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def _is_cut(self, sha256: str) -> bool:
+        """Whether the connection breaks off in the middle of this file, this time."""
+        left = self.server.cuts.get(sha256, 0)
+        self.server.cuts[sha256] = max(left - 1, 0)
+        return left > 0
 
     def _rights(self) -> str:
         if self.token is None:
@@ -212,7 +224,8 @@ class Handler(BaseHTTPRequestHandler):
         repository = self._repository(kind, name)
         commit = self._commit_of(repository, revision or "main")
         files = repository.commits[commit]
-        facts = {"id": name, "sha": commit, "private": repository.private, "tags": [], "gated": False}
+        facts = {"id": name, "sha": commit, "private": repository.private, "tags": []}
+        facts["gated"] = "auto" if repository.gated else False
         if (readme := files.get("README.md")) and readme.content.startswith(b"---"):
             facts["cardData"] = yaml.safe_load(readme.content.decode().split("---")[1])
         self._send({**facts, "siblings": [{"rfilename": path} for path in sorted(files)]})
@@ -265,13 +278,17 @@ class Handler(BaseHTTPRequestHandler):
 
     @route("PUT", "/blobs/(?P<sha256>[0-9a-f]{64})")
     def receive_blob(self, sha256: str) -> None:
-        if self.server.cuts.get(sha256, 0) > 0:
-            self.server.cuts[sha256] -= 1
+        if self._is_cut(sha256):
             self.rfile.read(int(self.headers["Content-Length"]) // 2)
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
             return
-        content = self._read()
+        length = int(self.headers["Content-Length"])
+        content = self.rfile.read(length // 2)
+        if action := self.server.halfway.pop(sha256, None):
+            action()
+        content += self.rfile.read(length - length // 2)
+        self._body = (self.headers, content)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise RefusedError(400, "the content is not what its name says")
         self.server.blobs[sha256] = content
@@ -306,6 +323,8 @@ class Handler(BaseHTTPRequestHandler):
     @route("GET", rf"{_PLAIN}/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
     def resolve(self, kind: str, name: str, revision: str, path: str) -> None:
         repository = self._repository(kind, name)
+        if repository.gated and self.token not in repository.readers:
+            raise RefusedError(403 if self.token else 401, f"Access to {name} is restricted", "GatedRepo")
         commit = self._commit_of(repository, revision)
         stored = repository.commits[commit].get(path)
         if stored is None:
@@ -318,5 +337,9 @@ class Handler(BaseHTTPRequestHandler):
             first, last = int(found[1]), min(int(found[2] or len(content)), len(content) - 1)
             headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
             content, status = content[first : last + 1], 206
+        if self.command == "GET" and self._is_cut(stored.sha256):
+            headers["Content-Length"] = str(len(content))
+            content = content[: len(content) // 2]
+            self.close_connection = True
         self._send(content, status, headers)
         return None

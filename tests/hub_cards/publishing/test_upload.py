@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 from safetensors.torch import save_file
 
 from hub_cards.publishing import upload
@@ -160,8 +160,14 @@ def test_logins(server, folder):
         upload.prepare_repository(HfApi(endpoint=server.address, token=False), publication, "main", private=False)
     with pytest.raises(UserError, match=r"cannot be written \(HTTP 403, the Hub says: You don't have the rights"):
         upload.prepare_repository(HfApi(endpoint=server.address, token=READ), publication, "main", private=False)
-    with pytest.raises(UserError, match=r"the connection to the Hub broke off \(ConnectError\)"):
+    with pytest.raises(UserError, match=r"the Hub cannot be reached \(ConnectError\): check .*; nothing was sent"):
         upload.read_remote(HfApi(endpoint="http://127.0.0.1:9"), publication, "main", private=False)
+
+
+def test_offline(server, folder, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="publishing needs the network, but HF_HUB_OFFLINE is set: unset it"):
+        upload.read_remote(HfApi(endpoint=server.address), plan(folder), "main", private=False)
 
 
 def test_private(api, server, folder):
