@@ -55,10 +55,12 @@ def describe_run(
 def describe_corpus(corpus: Corpus) -> dict[str, Any]:
     """What a run was trained and measured on: the corpus's name and fingerprint, and its counts per split.
 
+    Of one on the Hub the commit as well.
     Also the digest of duplicates.parquet: it is no part of the manifest, but says which frames are not drawn.
     """
     splits = {split: asdict(corpus.count(split)) for split in SPLITS}
     facts = {"name": corpus.name, "fingerprint": corpus.fingerprint, "splits": splits}
+    facts |= {"revision": corpus.revision} if corpus.revision else {}
     return facts | {"duplicates_sha256": corpus.duplicates_sha256()}
 
 

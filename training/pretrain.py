@@ -40,8 +40,9 @@ def main() -> None:
     logging.disable_progress_bar()  # a bar for every checkpoint's single shard would drown ours
     run = RunFolder.open(config)
     accelerator = start(config)
-    corpus = Corpus.open(config.data.corpus)
-    objective, processor = build(config, accelerator, corpus)
+    begun = run.as_begun(config)
+    corpus = Corpus.open(begun.data.corpus)
+    objective, processor = build(begun, accelerator, corpus)
     size = objective.view_size(config.student.image_size)
     views = TrainingViews(corpus, config.data, size, config.seed, objective.crops)
     held_out = held_out_views(corpus, config.data.held_out_frames, size, objective.crops)

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from training.config import save_config, to_plain
+from training.corpus.storage import Storage
 from training.errors import UserError
+from training.hub_access import split_revision
 
 # Settings that may differ when a run continues: they change neither the weights at a given step nor what they mean.
 # max_steps only stops the run; where the schedule hangs on it, `schedule_steps` tells the difference.
@@ -79,6 +82,28 @@ class RunFolder:
             write_json(self.path / name, value)
         save_config(config, self.path / "config.yaml.tmp")
         (self.path / "config.yaml.tmp").replace(self.path / "config.yaml")
+
+    def as_begun(self, config: Any) -> Any:
+        """`config` with teachers and corpus at the commits that a resumed run began with, wherever branches are now."""
+        if not self.resuming:
+            return config
+        teachers = dict(config.teachers)
+        for row in self._recorded("teachers.json", []):
+            if row["revision"] is not None and row["key"] in teachers:
+                setting = teachers[row["key"]]
+                repo = split_revision(setting.repo)[0]
+                teachers[row["key"]] = replace(setting, repo=repo, revision=row["revision"])
+        config = replace(config, teachers=teachers)
+        commit = self._recorded("corpus.json", {}).get("revision")
+        if commit is None:
+            return config
+        corpus = Storage.at(config.data.corpus).at_commit(commit).root
+        return replace(config, data=replace(config.data, corpus=corpus))
+
+    def _recorded(self, name: str, absent: Any) -> Any:
+        """Facts that a run began with; of one that did not get so far `absent`."""
+        path = self.path / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else absent
 
     def append_log(self, rows: Iterable[dict[str, Any]]) -> None:
         """Append rows to log.jsonl, one JSON object a line."""

@@ -1,11 +1,16 @@
 """The student of a run: a new ZEN, or one that begins with converted foreign weights."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+
+from transformers import PreTrainedConfig
 
 from modeling_zen import ZenConfig, ZenImageProcessor, ZenModel
 from modeling_zen.conversion import convert
 from training.errors import UserError
+from training.hub_access import HUB_ID, explained, resolve_commit
+from training.teachers.checkpoint import hub_source
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,7 @@ class StudentConfig:
     # Folder or Hub id of weights to begin with: a ZEN, or one that modeling_zen.conversion reads (DINOv2, DINOv3, ViT,
     # ...). They say the size then; null begins at random.
     init: str | None = None
-    init_revision: str | None = None  # commit of `init` on the Hub
+    init_revision: str | None = None  # commit, tag or branch of `init` on the Hub
     layerscale_value: float = 0.1  # start of LayerScale; 1.0 learns faster in short runs of shallow students
     initializer_range: float = 0.02  # deviation of the first weights; about 1 / sqrt(width) learns faster in short runs
     drop_path_rate: float = 0.0  # stochastic depth; distillation on much data needs none
@@ -78,15 +83,27 @@ def build_student(config: StudentConfig) -> tuple[ZenModel, ZenImageProcessor]:
 
 
 def _load(source: str, revision: str | None) -> tuple[ZenModel, ZenImageProcessor]:
-    """A ZEN as it is, anything else through the strict converters."""
+    """A ZEN as it is, anything else through the strict converters; all files of a repository are of one commit."""
+    who = f"student.init={source!r}"
+    hub = hub_source(source, source, revision) if HUB_ID.fullmatch(source) and not Path(source).exists() else None
     try:
-        if _is_zen(source):
-            return ZenModel.from_pretrained(source), ZenImageProcessor.from_pretrained(source)
-        return convert(source, revision=revision)
+        with explained(who, hub) if hub else nullcontext():
+            commit = resolve_commit(hub) if hub else revision
+            if _is_zen(source, commit):
+                pin = {"revision": commit} if commit else {}
+                return ZenModel.from_pretrained(source, **pin), ZenImageProcessor.from_pretrained(source, **pin)
+            return convert(source, revision=commit)
+    except UserError:
+        raise
     except (ValueError, OSError) as error:
-        raise UserError(f"student.init={source!r}: {error}") from error
+        raise UserError(f"{who}: {error}") from error
 
 
-def _is_zen(source: str) -> bool:
-    config = Path(source) / "config.json"
-    return config.is_file() and '"model_type": "zen"' in config.read_text(encoding="utf-8")
+def _is_zen(source: str, commit: str | None) -> bool:
+    if Path(source).is_file():
+        return False
+    try:
+        config, _ = PreTrainedConfig.get_config_dict(source, revision=commit)
+    except OSError:
+        return False  # no config.json, or out of reach: whoever converts it says which
+    return bool(config.get("model_type") == "zen")

@@ -18,6 +18,8 @@ from evaluation.backbones.backbone import (
     sha256_of_weights,
 )
 from training.errors import UserError
+from training.hub_access import HUB_ERRORS, HubSource, explained, hub_refusal, resolve_commit, split_revision
+from training.teachers.checkpoint import hub_source
 from training.teachers.preprocessing import Preprocessing
 
 MODEL_TYPE = "zen"
@@ -61,20 +63,23 @@ class ZenNetwork(FrameNetwork):
 
 
 def load_zen(model: str, device: torch.device, role: Role = "student") -> NetworkBackbone:
-    """The trained model from a folder or a Hub id.
+    """The trained model from a folder or a Hub id, `ORG/NAME[@REVISION]`; of the latter all files are of one commit.
 
     Raises:
-        UserError: a folder that does not exist or lacks a file, or a model of another type.
+        UserError: a folder that does not exist or lacks a file, a repository that the Hub does not give, or a model of
+            another type.
     """
-    config = _load(AutoConfig, model)
+    source = None if Path(model).is_dir() else pinned(model)
+    model = source.repo if source else model
+    config = _load(AutoConfig, model, source)
     if config.model_type != MODEL_TYPE:
         raise UserError(f"model {model!r} is a {config.model_type!r}, not a {MODEL_TYPE!r}")
-    processor = _load(AutoImageProcessor, model)
-    trained = _load(AutoModel, model)
+    processor = _load(AutoImageProcessor, model, source)
+    trained = _load(AutoModel, model, source)
     display = display_name(model)
     identity = Identity(
         id=display,
-        revision=getattr(config, "_commit_hash", None),
+        revision=source.revision if source else None,
         weights_sha256=sha256_of_weights(trained.state_dict()),
         preprocessing_sha256=sha256_of_json(_normalization(processor)),
     )
@@ -90,14 +95,24 @@ def display_name(model: str) -> str:
     return f"{path.parent.name}/{path.name}" if path.name == "hub" else path.name
 
 
-def _load(auto_class: Any, model: str) -> Any:
-    """`auto_class.from_pretrained(model)`; what it refuses (missing file, weights that do not fit) is one sentence."""
+def pinned(model: str) -> HubSource:
+    """`ORG/NAME[@REVISION]` at the commit that it means now; `UserError` if the Hub does not give it."""
     # A Hub id has at most one slash and does not begin like a path.
-    if not Path(model).is_dir() and (model.count("/") > 1 or model.startswith((".", "/", "~"))):
+    if model.partition("@")[0].count("/") > 1 or model.startswith((".", "/", "~")):
         raise UserError(f"model folder {model!r} does not exist")
+    repo, revision = split_revision(model)
+    source = hub_source(repo, repo, revision)
+    with explained(f"model {repo!r}", source):
+        return hub_source(repo, repo, resolve_commit(source))
+
+
+def _load(auto_class: Any, model: str, source: HubSource | None) -> Any:
+    """`auto_class.from_pretrained(model)`; what it refuses (missing file, weights that do not fit) is one sentence."""
     try:
-        return auto_class.from_pretrained(model)
-    except (OSError, ValueError, RuntimeError) as error:
+        return auto_class.from_pretrained(model, revision=source.revision if source else None)
+    except (ValueError, RuntimeError, *HUB_ERRORS) as error:
+        if source and (refusal := hub_refusal(source, error)):
+            raise UserError(f"model {model!r}: {refusal}") from None
         raise UserError(f"model {model!r} cannot be loaded: {' '.join(str(error).split())}") from error
 
 

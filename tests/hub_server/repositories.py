@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 LARGE = (".safetensors", ".parquet", ".onnx", ".bin", ".png")  # go by LFS, as on the Hub
@@ -61,6 +62,13 @@ class Repository:
         self.commits[oid] = files
         self.branches[branch] = oid
         return oid
+
+    def commit_folder(self, folder: Path, branch: str = "main") -> str:
+        """Let a branch or tag point to a new commit of the files of a folder; returns its id."""
+        files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        return self.commit(
+            branch, {name: Stored(path.read_bytes(), name.endswith(LARGE)) for name, path in files.items()}
+        )
 
     def find(self, revision: str) -> str | None:
         """The commit that a branch or an id of a commit means; `None` if there is none."""

@@ -191,7 +191,7 @@ class Handler(BaseHTTPRequestHandler):
         errors = []
         try:
             metadata = yaml.safe_load(text.split("---")[1])
-            if metadata["license"] != metadata["license"].lower():
+            if (licence := metadata.get("license", "")) != licence.lower():
                 errors.append({"message": '"license" must be one of [apache-2.0, mit, ...]'})
         except (yaml.YAMLError, IndexError) as error:
             errors.append({"message": str(error)})

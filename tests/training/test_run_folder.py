@@ -85,3 +85,17 @@ def test_log_is_rewound_past_half_lines(tmp_path: Path) -> None:
         file.write('{"step": 3, "spl')
     run.rewind_log(2)
     assert [json.loads(line)["step"] for line in run.log_file.read_text().splitlines()] == [1, 2]
+
+
+def test_a_run_goes_on_with_the_commits_it_began_with(tmp_path: Path) -> None:
+    named = ("teachers.a.repo=org/a@v1", "teachers.b.repo=/folder", "data.corpus=hf://datasets/org/frames@v2/part")
+    config = settings(tmp_path, *named)
+    run = RunFolder.open(config)
+    assert run.as_begun(config) is config
+    commits = {key: letter * 40 for key, letter in (("a", "a"), ("corpus", "c"))}
+    rows = [{"key": "a", "revision": commits["a"]}, {"key": "b", "revision": None}]
+    run.begin(config, {"teachers.json": rows, "corpus.json": {"revision": commits["corpus"]}})
+    again = RunFolder.open(config).as_begun(config)
+    assert (again.teachers["a"].repo, again.teachers["a"].revision) == ("org/a", commits["a"])
+    assert again.teachers["b"] == config.teachers["b"]
+    assert again.data.corpus == f"hf://datasets/org/frames@{commits['corpus']}/part"

@@ -81,18 +81,21 @@ class Corpus:
         """Open a corpus.
 
         Args:
-            location: a local folder, any fsspec URL, or `hf://datasets/ORG/NAME[@revision]`; see `storage`.
+            location: a local folder, any fsspec URL, or `hf://datasets/ORG/NAME[@revision]`; see `storage`. All of
+                the latter is read of the commit that is its newest now.
 
         Raises:
-            UserError: the folder, one of its files or a shard is missing, or the files do not belong together.
+            UserError: the folder, one of its files or a shard is missing, the files do not belong together, or the Hub
+                does not give them.
         """
-        storage = Storage.at(location)
+        storage = Storage.at(location).pinned()
         where = repr(storage.shown)
         if not storage.is_folder():
             raise UserError(f"corpus folder {where} does not exist: make one with python -m training.curate")
         for name in (CURATION_FILE, MANIFEST_FILE):
             if not storage.is_file(name):
-                raise UserError(f"corpus {where} has no {name}: {_AGAIN}")
+                cure = _AGAIN if storage.is_local else "is it a corpus that training.corpus_publish made, and whole?"
+                raise UserError(f"corpus {where} has no {name}: {cure}")
         with storage.reading(CURATION_FILE, _AGAIN):
             facts = json.loads(storage.read_bytes(CURATION_FILE).decode("utf-8"))
             fingerprint, clips = str(facts["fingerprint"]), int(facts["counts"]["clips"])
@@ -113,6 +116,11 @@ class Corpus:
     def name(self) -> str:
         """Name of its folder."""
         return self.storage.name
+
+    @property
+    def revision(self) -> str | None:
+        """The commit that it is read of; `None` unless it is on the Hub."""
+        return self.storage.on_hub.revision if self.storage.on_hub else None
 
     def clips(self, split: str) -> ClipTable:
         """The clips of one split, "train" or "held_out", in manifest order. Raises `UserError` for another name."""

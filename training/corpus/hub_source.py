@@ -20,6 +20,7 @@ from training.corpus.labels import LABEL_COLUMNS, Labels, read_labels
 from training.corpus.remote import Known, fetched
 from training.corpus.sources import STILL_SUFFIXES, VIDEO_SUFFIXES, Scan, SourceFile, file_drop, printable, source_file
 from training.errors import FULL_DISK, UserError
+from training.hub_access import HubSource, explained, gated_refusal, newest_commit
 from training.registry import unknown_name
 
 HUB, LOCAL = "hf://datasets/", "dataset:"
@@ -40,6 +41,12 @@ class DatasetAddress:
     config: str | None = None
     split: str | None = None
     column: str | None = None
+
+    @property
+    def on_hub(self) -> HubSource:
+        """What is asked of the Hub."""
+        cure = f"download it where there is a network and give {LOCAL}PATH"
+        return HubSource(self.name, self.revision, cure, "dataset")
 
     @property
     def input(self) -> str:
@@ -282,14 +289,16 @@ def _load(address: DatasetAddress) -> dict[str, Any]:
         if address.local and path.is_file():
             arguments: dict[str, Any] = {"path": "parquet", "data_files": str(path)}
         else:
-            arguments = {"path": address.name, "name": address.config, "revision": address.revision}
+            arguments = {"path": address.name, "name": address.config}
+        if not address.local:
+            with explained(f"dataset {address.word!r}", address.on_hub):
+                arguments["revision"] = newest_commit(address.on_hub)  # all rows are of one commit
         loaded = datasets.load_dataset(**arguments, streaming=True)
         return {str(name): stream for name, stream in loaded.items()}
-    except datasets.exceptions.DatasetNotFoundError as error:
-        raise UserError(
-            f"dataset {address.word!r} does not exist on the Hub or is not open to you (private or gated): check the "
-            "name, accept its terms on its page and log in with `hf auth login`"
-        ) from error
+    except UserError:
+        raise
+    except datasets.exceptions.DatasetNotFoundError as error:  # it is there, since its commit is known
+        raise UserError(f"dataset {address.word!r}: {gated_refusal(address.on_hub)}") from error
     except (ConnectionError, TimeoutError) as error:
         raise UserError(f"dataset {address.word!r} cannot be reached: {_UNREACHABLE}") from error
     except (ValueError, OSError, RuntimeError) as error:

@@ -15,13 +15,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from training.errors import UserError
+from training.hub_access import HubSource, explained, hub_refusal, newest_commit
 
 T = TypeVar("T")
+
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, pa.ArrowException)  # what reading a damaged file raises
+
+# Before the repository (with what fsspec chains before it), the repository, its revision, and a folder in it.
+_HUB = re.compile(r"((?:\w+::)*hf://datasets/)([^/@]+/[^/@]+)(?:@([^/]+))?(/.*)?")
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,41 @@ class Storage:
             return Path(self.root).resolve().name
         return self.shown.rstrip("/").rpartition("/")[2].partition("@")[0]
 
+    @property
+    def on_hub(self) -> HubSource | None:
+        """The dataset repository that it is, or is a folder of."""
+        found = _HUB.fullmatch(self.root)
+        if found is None:
+            return None
+        repo, revision = found[2], unquote(found[3]) if found[3] else None
+        pin = f" --revision {revision}" if revision else ""
+        return HubSource(
+            repo,
+            revision,
+            f"run `hf download {repo} --repo-type dataset{pin} --local-dir {repo.rpartition('/')[2]}` where there is a "
+            "network and give that folder",
+            "dataset",
+        )
+
+    def at_commit(self, commit: str) -> "Storage":
+        """The same dataset repository at a commit. Raises `ValueError` for any other place."""
+        found = _HUB.fullmatch(self.root)
+        if found is None:
+            raise ValueError("only a repository of the Hub has commits")
+        return Storage(f"{found[1]}{found[2]}@{quote(commit, safe='')}{found[4] or ''}")
+
+    def pinned(self) -> "Storage":
+        """Of a dataset repository the commit that its revision means now, so that all files are of one; else itself.
+
+        Raises:
+            UserError: the Hub does not give it.
+        """
+        source = self.on_hub
+        if source is None:
+            return self
+        with explained(f"corpus {self.shown!r}", source):
+            return self.at_commit(newest_commit(source))
+
     def is_folder(self) -> bool:
         """Whether the folder is there. Object stores have no folders: there it is true, the files will tell."""
         return not self.is_local or self.folder.is_dir()
@@ -70,7 +112,8 @@ class Storage:
         """Whether a file is there."""
         if self.is_local:
             return (self.folder / name).is_file()
-        return self._ask(name, lambda filesystem, path: bool(filesystem.isfile(path)))
+        # Not `isfile`: it says no when the storage cannot be reached, and a file that matters would go unread.
+        return self._ask(name, lambda filesystem, path: filesystem.info(path)["type"] == "file", absent=False)
 
     def file_names(self, folder: str) -> set[str] | None:
         """Names of the files in a folder below the root; `None` where they cannot be listed (plain HTTP)."""
@@ -112,12 +155,16 @@ class Storage:
             yield
         except UserError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        except Exception as error:  # of any storage package, without a common base; ours are among _DAMAGE
             where = f"{self.shown}/{name}" if name else self.shown
             if self.is_local:
+                if not isinstance(error, _DAMAGE):
+                    raise
                 reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
                 raise UserError(f"{where!r} cannot be read ({reason}): {cure}") from error
             # Not chained: the message of a remote error may quote a signed URL.
+            if self.on_hub and (refusal := hub_refusal(self.on_hub, error)):
+                raise UserError(f"{where!r} cannot be read: {refusal}") from None
             raise UserError(f"{where!r} cannot be read ({type(error).__name__}): {cure}") from None
 
     def _ask(self, name: str, action: Callable[[Any, str], T], absent: T | None = None) -> T:
@@ -129,11 +176,13 @@ class Storage:
             return action(filesystem, f"{path.rstrip('/')}/{name}")
         except ImportError as error:
             raise UserError(f"{self.shown!r} needs a package that is not installed: {error}") from error
-        except FileNotFoundError:
-            if absent is not None:
-                return absent
-            raise UserError(f"{self.shown!r} has no {name}, or it is not yours to read") from None
         except Exception as error:  # of any storage package; not chained, its message may quote a signed URL
+            if self.on_hub and (refusal := hub_refusal(self.on_hub, error)):
+                raise UserError(f"{self.shown!r} cannot be read: {refusal}") from None
+            if isinstance(error, FileNotFoundError):
+                if absent is not None:
+                    return absent
+                raise UserError(f"{self.shown!r} has no {name}, or it is not yours to read") from None
             raise UserError(
                 f"{self.shown!r} cannot be reached ({type(error).__name__}): check the address, the network and your "
                 "login"

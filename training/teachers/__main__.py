@@ -1,9 +1,10 @@
 """`python -m training.teachers list`, `prepare NAME... --output DIR` and `fetch NAME[@REVISION]...`."""
 
 import argparse
+import sys
 from pathlib import Path
 
-from training.errors import run_entry
+from training.errors import UserError, run_entry
 from training.teachers.cache.estimate import show_bytes
 from training.teachers.efficientnet_lite import PACKAGED, prepare
 from training.teachers.fetching import fetch_teacher
@@ -12,7 +13,12 @@ from training.teachers.registry import TEACHERS
 
 def main() -> None:
     """Parse the command line and run one command."""
-    parser = argparse.ArgumentParser(prog="python -m training.teachers", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.teachers",
+        description=__doc__,
+        epilog="--fetch NAME[@REVISION]... is the same as fetch.",
+        allow_abbrev=False,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="show the teachers a recipe can name", allow_abbrev=False)
     preparing = commands.add_parser(
@@ -23,19 +29,38 @@ def main() -> None:
     fetching = commands.add_parser(
         "fetch", help="bring teachers from the Hub into its cache, for machines without internet", allow_abbrev=False
     )
-    fetching.add_argument("names", nargs="+", metavar="NAME[@REVISION]", help="names of `list`, or Hub ids")
-    arguments = parser.parse_args()
+    fetching.add_argument("names", nargs="*", metavar="NAME[@REVISION]", help="names of `list`, or Hub ids")
+    words = sys.argv[1:]
+    arguments = parser.parse_args(["fetch", *words[1:]] if words[:1] == ["--fetch"] else words)
     if arguments.command == "list":
         print(format_registry())
         return
     if arguments.command == "fetch":
-        for name in arguments.names:
-            got = fetch_teacher(name)
-            print(f"{name}: {got.repo} at {got.commit}, {show_bytes(got.num_bytes)}, licence: {got.licence}")
+        fetch_all(arguments.names)
         return
     for name in arguments.names:
         folder, written = prepare(name, arguments.output)
         print(f"{name}: {'written to' if written else 'already there:'} {folder}")
+
+
+def fetch_all(names: list[str]) -> None:
+    """Fetch one after the other; what went wrong with some is said when all have been tried."""
+    if not names:
+        known = ", ".join(name for name in TEACHERS.names() if TEACHERS.get(name).loadable)
+        raise UserError(f"fetch needs at least one name, a Hub id such as ORG/NAME[@REVISION] or one of {known}")
+    failed = []
+    for name in names:
+        try:
+            got = fetch_teacher(name)
+        except UserError as error:
+            if len(names) == 1:
+                raise
+            failed.append(name)
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            print(f"{name}: {got.repo} at {got.commit}, {show_bytes(got.num_bytes)}, licence: {got.licence}")
+    if failed:
+        raise UserError(f"{len(failed)} of {len(names)} could not be fetched: {', '.join(failed)}")
 
 
 def format_registry() -> str:

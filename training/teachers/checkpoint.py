@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,21 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import HfApi
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-    RevisionResolutionError,
-)
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoVideoProcessor
 
 from training.errors import UserError
+from training.hub_access import COMMIT, HUB_ERRORS, HUB_ID, HubSource, hub_refusal, resolve_commit, split_revision
 from training.registry import unknown_name
 from training.teachers.preprocessing import Preprocessing, from_processor
 from training.teachers.registry import TEACHERS, find_spec
@@ -33,12 +24,10 @@ from training.teachers.spec import TeacherSpec
 TEACHER_FILE = "teacher.json"
 UNKNOWN_LICENCE = "not stated: see its model card"
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 # What transformers, safetensors and the Hub raise for files that are missing, out of reach or not what they should be.
 _FILE_TROUBLE = (
-    *(OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError),
-    *(SafetensorError, RevisionResolutionError),
+    *(ValueError, RuntimeError, ImportError, KeyError, TypeError, SafetensorError),
+    *HUB_ERRORS,
 )
 # Parts of a checkpoint that are no part of an image encoder: heads, text towers, decoders of masked autoencoders.
 _NOT_THE_ENCODER = {
@@ -74,25 +63,41 @@ class Checkpoint:
         return {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
 
 
+def hub_source(name: str, repo: str, revision: str | None) -> HubSource:
+    """A model on the Hub, for messages and for the commit that its revision means; `name` is what `fetch` calls it."""
+    pinned = f"{name}@{revision}" if revision else name
+    return HubSource(
+        repo,
+        revision,
+        f"run `python -m training.teachers fetch {pinned}` where there is a network and bring that cache (HF_HOME) "
+        "along, or give a local folder with its files",
+    )
+
+
 def find_checkpoint(name_or_repo: str, *, revision: str | None, trust_remote_code: bool) -> Checkpoint:
-    """Say where a teacher is: a folder first, then the registry, then the Hub.
+    """Say where a teacher is: a folder first, then the registry, then the Hub. `NAME@REVISION` pins as `revision` does.
 
     Raises:
-        UserError: no such folder, a folder that is no model, an unknown name, an entry that AutoModel cannot load, or
-            `trust_remote_code` without a pinned commit.
+        UserError: no such folder, a folder that is no model, an unknown name, two revisions, an entry that AutoModel
+            cannot load, or `trust_remote_code` without a pinned commit.
     """
     folder = Path(name_or_repo).expanduser()
     if folder.is_dir():
         return _folder_checkpoint(folder, trust_remote_code)
+    if not name_or_repo.startswith((".", "/", "~")):
+        name_or_repo, named = split_revision(name_or_repo)
+        if named and revision and named != revision:
+            raise UserError(f"teacher {name_or_repo!r}: its name says revision {named!r}, its setting {revision!r}")
+        revision = named or revision
     spec = find_spec(name_or_repo)
-    if spec is None and not _HUB_ID.fullmatch(name_or_repo):
+    if spec is None and not HUB_ID.fullmatch(name_or_repo):
         if folder.is_absolute() or len(folder.parts) > 1 or name_or_repo.startswith((".", "~")):
             raise UserError(f"teacher folder {name_or_repo!r} does not exist")
         raise unknown_name("teacher", name_or_repo, TEACHERS.names())
     if spec is not None and not spec.loadable:
         raise UserError(f"teacher {spec.name!r} ({spec.repo}) cannot be loaded: {spec.not_loadable}")
     revision = revision or (spec.revision if spec else None)
-    if trust_remote_code and not (revision and _COMMIT.fullmatch(revision)):
+    if trust_remote_code and not (revision and COMMIT.fullmatch(revision)):
         raise UserError(
             f"teacher {name_or_repo!r}: trust_remote_code runs code from its repository, so it needs a pinned revision "
             f"(the 40 hexadecimal digits of a commit), got revision={revision!r}"
@@ -140,8 +145,8 @@ def open_config(checkpoint: Checkpoint) -> tuple[Any, Checkpoint]:
     with explained(checkpoint, "configuration"):
         if not checkpoint.is_folder:
             # From here on every file comes from one commit, even if the repository moves meanwhile.
-            found = HfApi().resolve_revision(checkpoint.path, revision=checkpoint.revision)
-            checkpoint = replace(checkpoint, revision=str(found.resolved))
+            source = hub_source(checkpoint.name, checkpoint.path, checkpoint.revision)
+            checkpoint = replace(checkpoint, revision=resolve_commit(source))
         config = AutoConfig.from_pretrained(checkpoint.path, **checkpoint.arguments())
     return getattr(config, "vision_config", None) or config, checkpoint
 
@@ -226,35 +231,13 @@ def explained(checkpoint: Checkpoint, what: str) -> Iterator[None]:
 
 
 def _sentence(checkpoint: Checkpoint, what: str, error: Exception) -> str:
-    """The likely reason, found in the chain of causes, and the way out."""
-    causes: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in causes:
-        causes.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    who, repo = f"teacher {checkpoint.name!r}", checkpoint.path
-
-    def has(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
-
+    """The likely reason and the way out."""
+    who = f"teacher {checkpoint.name!r}"
     if not checkpoint.is_folder:
-        if has(GatedRepoError):
-            return (
-                f"{who}: {repo} is gated; accept its terms at https://huggingface.co/{repo} and run `hf auth login`, "
-                "or give a local folder with its files"
-            )
-        if has(RevisionNotFoundError):
-            return f"{who}: {repo} has no revision {checkpoint.revision!r}"
-        if has(RepositoryNotFoundError):
-            return f"{who}: there is no folder and no public Hub repository called {repo!r}"
-        if has(LocalEntryNotFoundError, OfflineModeIsEnabled, RevisionResolutionError):
-            return (
-                f"{who}: {repo} is neither a folder nor in the local cache, and the Hub cannot be reached; run "
-                f"`python -m training.teachers fetch {checkpoint.name}` where there is a network and bring that cache "
-                "(HF_HOME) along, or give a local folder with its files"
-            )
-        if has(EntryNotFoundError):
-            return f"{who}: {repo} lacks the file of its {what}"
+        if refusal := hub_refusal(hub_source(checkpoint.name, checkpoint.path, checkpoint.revision), error):
+            return f"{who}: {refusal}"
+        if isinstance(error, EntryNotFoundError) or isinstance(error.__cause__, EntryNotFoundError):
+            return f"{who}: {checkpoint.path} lacks the file of its {what}"
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if "trust_remote_code" in str(error):
         return f"{who}: it needs code from its repository; set trust_remote_code and pin its revision to a commit"

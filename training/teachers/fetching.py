@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import snapshot_download
 
 from training.errors import UserError
-from training.teachers.checkpoint import explained, find_checkpoint
+from training.hub_access import resolve_commit
+from training.teachers.checkpoint import explained, find_checkpoint, hub_source
 
 # What a model is loaded from; repositories often hold the same weights once more, for other libraries.
 _DESCRIPTIONS = ["*.json", "*.py"]
@@ -35,12 +36,12 @@ def fetch_teacher(name_and_revision: str) -> FetchedTeacher:
         UserError: a folder or an unknown name, a repository that is gated, absent or out of reach, a revision that it
             does not have, or one without a model in it.
     """
-    name, _, revision = name_and_revision.partition("@")
-    checkpoint = find_checkpoint(name, revision=revision or None, trust_remote_code=False)
+    checkpoint = find_checkpoint(name_and_revision, revision=None, trust_remote_code=False)
+    name = checkpoint.name
     if checkpoint.is_folder:
-        raise UserError(f"teacher {name!r} is a folder on this machine, so there is nothing to fetch")
+        raise UserError(f"teacher {name_and_revision!r} is a folder on this machine, so there is nothing to fetch")
     with explained(checkpoint, "files"):
-        commit = str(HfApi().resolve_revision(checkpoint.path, revision=checkpoint.revision).resolved)
+        commit = resolve_commit(hub_source(name, checkpoint.path, checkpoint.revision))
         for kind in _WEIGHTS:
             patterns = [*_DESCRIPTIONS, kind]
             folder = Path(

@@ -16,6 +16,7 @@ from evaluation.backbones.backbone import (
 )
 from modeling_zen.conversion.checkpoint import Checkpoint, open_checkpoint
 from training.errors import UserError
+from training.hub_access import HUB_ERRORS, HubSource, hub_refusal
 from training.registry import Registry
 from training.teachers.preprocessing import Preprocessing
 
@@ -55,7 +56,9 @@ def register(*peers: Peer) -> Callable[[Build], Build]:
     return add
 
 
-def load_peer(name: str, file: str | None, device: torch.device, role: Role = "peer") -> NetworkBackbone:
+def load_peer(
+    name: str, file: str | None, device: torch.device, role: Role = "peer", revision: str | None = None
+) -> NetworkBackbone:
     """A peer as a backbone.
 
     Args:
@@ -63,6 +66,7 @@ def load_peer(name: str, file: str | None, device: torch.device, role: Role = "p
         file: its weights on this machine; `None` takes them from the Hub or its cache.
         device: where to compute.
         role: in result records.
+        revision: commit, tag or branch of its repository on the Hub; `None` is the newest.
 
     Raises:
         UserError: no such peer, one whose file is not on the Hub, a file that is missing or damaged, or one that does
@@ -74,8 +78,8 @@ def load_peer(name: str, file: str | None, device: torch.device, role: Role = "p
             f"the weights of peer {name!r} are not on the Hub; get the file from {peer.source} and name it as "
             f"{name}=/path/to/file"
         )
-    with _one_sentence(name):
-        checkpoint = open_checkpoint(file or peer.source)
+    with _one_sentence(peer, revision):
+        checkpoint = open_checkpoint(file or peer.source, revision)
         network = _BUILDERS[name](peer, checkpoint)
     identity = Identity(
         id=checkpoint.name,
@@ -87,9 +91,16 @@ def load_peer(name: str, file: str | None, device: torch.device, role: Role = "p
 
 
 @contextmanager
-def _one_sentence(name: str) -> Iterator[None]:
+def _one_sentence(peer: Peer, revision: str | None) -> Iterator[None]:
     """What the readers of checkpoints raise, as an error of the user that says which peer it was."""
     try:
         yield
-    except (ValueError, FileNotFoundError) as error:
-        raise UserError(f"peer {name!r}: {error}") from error
+    except (ValueError, *HUB_ERRORS) as error:
+        repo, _, file = peer.source.partition("/")[2].partition("/")
+        repo = f"{peer.source.partition('/')[0]}/{repo}"
+        pin = f" --revision {revision}" if revision else ""
+        fetch = f"run `hf download {repo} {file}{pin}` where there is a network and bring that cache (HF_HOME) along"
+        source = HubSource(repo, revision, f"{fetch}, or name the file as {peer.name}=/path/to/file")
+        if peer.on_hub and (refusal := hub_refusal(source, error)):
+            raise UserError(f"peer {peer.name!r}: {refusal}") from None
+        raise UserError(f"peer {peer.name!r}: {error}") from error

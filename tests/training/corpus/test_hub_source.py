@@ -273,11 +273,12 @@ def test_offline_and_gated(monkeypatch):
 
         monkeypatch.setattr(datasets, "load_dataset", load)
 
+    monkeypatch.setattr(hub_source, "newest_commit", lambda source: "0" * 40)
     fail(ConnectionError("Couldn't reach 'a/b' on the Hub (OfflineModeIsEnabled)"))
     with pytest.raises(UserError, match=r"'hf://datasets/a/b' cannot be reached: check the network and HF_ENDPOINT"):
         open_dataset("hf://datasets/a/b", {})
     fail(datasets.exceptions.DatasetNotFoundError("Dataset 'a/b' is a gated dataset on the Hub."))
-    with pytest.raises(UserError, match=r"is not open to you \(private or gated\): check the name, accept its terms"):
+    with pytest.raises(UserError, match=r"'hf://datasets/a/b': a/b is gated, and .*: accept its terms at"):
         open_dataset("hf://datasets/a/b", {})
 
 

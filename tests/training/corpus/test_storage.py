@@ -84,7 +84,7 @@ class Failing(fsspec.AbstractFileSystem):
 
     protocol = "failing"
 
-    def isfile(self, path):
+    def info(self, path):
         raise ConnectionError("403 for https://host/corpus?X-Amz-Signature=SECRET")
 
 
