@@ -90,8 +90,10 @@ def _load(source: str, revision: str | None) -> tuple[ZenModel, ZenImageProcesso
         with explained(who, hub) if hub else nullcontext():
             commit = resolve_commit(hub) if hub else revision
             if _is_zen(source, commit):
-                pin = {"revision": commit} if commit else {}
-                return ZenModel.from_pretrained(source, **pin), ZenImageProcessor.from_pretrained(source, **pin)
+                at = commit or "main"  # of a folder it says nothing
+                return ZenModel.from_pretrained(source, revision=at), ZenImageProcessor.from_pretrained(
+                    source, revision=at
+                )
             return convert(source, revision=commit)
     except UserError:
         raise

@@ -12,7 +12,7 @@ class TeacherConfig:
     """One teacher of a run; its key in `teachers` is its name in every log."""
 
     repo: str = "???"  # registry name, Hub id or local folder
-    revision: str | None = None  # commit to pin; null means the registry's
+    revision: str | None = None  # commit, tag or branch; null: the registry's, or the newest; the commit is recorded
     dtype: str = "auto"  # auto | float32 | bfloat16; auto is bfloat16 on GPUs that have it; CPUs stay float32
     input_size: int | None = None  # pixels of its square input; null matches its grid to the student's
     summary_weight: float = 1.0  # weight of the summary loss; 0 leaves the summary out

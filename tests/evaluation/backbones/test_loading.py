@@ -43,12 +43,18 @@ def test_peer_with_its_file(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("surgvlp", "the weights of peer 'surgvlp' are not on the Hub"),
-        ("pl_stitch", "peer 'pl_stitch': visurg/PL-Stitch is not in the local cache, .* run `hf download visurg/PL-Stitch pl_lemon.pth`"),
+        (
+            "pl_stitch",
+            "peer 'pl_stitch': visurg/PL-Stitch is not in .* run `hf download visurg/PL-Stitch pl_lemon.pth`",
+        ),
         ("dinov2-smal", "unknown model 'dinov2-smal'. Did you mean 'dinov2-small'"),
         ("lemonfn", "unknown model 'lemonfn'. Did you mean 'lemonfm'"),
         ("lemonfn=/some/file.pth", "unknown peer 'lemonfn'"),
         ("./no/folder", "model folder './no/folder' does not exist"),
-        ("org/no-such-model", "model 'org/no-such-model': org/no-such-model is not in the local cache, and HF_HUB_OFFLINE"),
+        (
+            "org/no-such-model",
+            "model 'org/no-such-model': org/no-such-model is not in the local cache, and HF_HUB_OFFLINE",
+        ),
     ],
 )
 def test_what_is_not_there(name: str, message: str) -> None:
