@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from httpx2 import HTTPError  # what the client itself speaks HTTP with
+from httpx2 import HTTPError, LocalProtocolError  # what the client itself speaks HTTP with
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -25,8 +25,15 @@ from training.errors import UserError
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # What the client raises when it is refused or cannot connect. OSError is the base of most, and what transformers wraps
-# them in; a connection that breaks off is a plain HTTPError.
-HUB_ERRORS = (OSError, HTTPError, EntryNotFoundError, RevisionResolutionError, HFValidationError)
+# them in; a connection that breaks off is a plain HTTPError, a token that fits no header a UnicodeEncodeError.
+HUB_ERRORS = (
+    OSError,
+    HTTPError,
+    EntryNotFoundError,
+    RevisionResolutionError,
+    HFValidationError,
+    UnicodeEncodeError,
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,11 @@ def hub_refusal(source: HubSource, error: BaseException) -> str | None:
     def has(*kinds: type[BaseException]) -> bool:
         return any(isinstance(cause, kinds) for cause in causes)
 
-    repo = source.repo
+    repo, token = source.repo, get_token() or ""
+    if has(UnicodeEncodeError, LocalProtocolError) and not (token.isascii() and token.isprintable()):
+        return (
+            "the token of this machine holds a character that no token has: set HF_TOKEN anew, or run `hf auth login`"
+        )
     if has(GatedRepoError):
         return gated_refusal(source)
     if has(RevisionNotFoundError):

@@ -106,6 +106,11 @@ def test_what_the_hub_refuses_is_one_sentence(server: HubServer, client: HubClie
         expected = f"teacher {name.partition('@')[0]!r}: {sentence.replace('URL', server.address)}"
         assert client.error(HERE, "identity", name, token=token) == expected
         assert client.error(*COMMAND, "fetch", name, token=token) == expected
+    for token in ("hf_ä" + "q" * 20, "hf_\x0b" + "q" * 20):
+        assert client.error(HERE, "identity", "org/open@v3", token=token) == (
+            "teacher 'org/open': the token of this machine holds a character that no token has: set HF_TOKEN anew, or "
+            "run `hf auth login`"
+        )
     lacking = client.error(*COMMAND, "fetch", "org/nothing")
     assert re.fullmatch(r"teacher 'org/nothing': org/nothing at \w{40} has no config.json and no weights .*", lacking)
     for name in ("org/gated", "org/private"):
