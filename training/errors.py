@@ -7,12 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from training.redaction import without_secrets
+
 # No space left, the quota used up, a file larger than the file system takes.
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(ValueError):
-    """A mistake of the user. The message is one sentence: what was wrong, where, and what would be right."""
+    """A mistake of the user. The message is one sentence: what was wrong, where, and what would be right.
+
+    It repeats no token and no password of an address, wherever it quotes them from: messages end up in logs.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
 
 @contextmanager

@@ -12,9 +12,11 @@ import yaml
 from training.corpus.corpus import SPLITS, Corpus
 from training.corpus.manifest import CLIP_SCHEMA, CURATION_FILE, DROPS_FILE, MANIFEST_FILE, SHARD_FOLDER
 from training.corpus.shards import SHARD_SCHEMA
+from training.report.markdown import Verbatim, markdown_text
 
 # Licences that the Hub knows by name and that are usual for surgical data; any other is called "other".
 HUB_LICENCES = ("cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "mit", "apache-2.0")
+_STEPS = ("overlay", "field_of_view", "deidentify", "balance")  # settings of curation beside its filters
 _UNKNOWN = ("", "unknown")
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 
@@ -46,7 +48,7 @@ def dataset_card(corpus: Corpus, repo_id: str, drops: pa.Table) -> str:
 
 Frames of surgical video for pretraining, curated by `training.curate` of ZEN: {frames} frames that passed its filters,
 in clips of neighbouring frames. Fingerprint of the manifest: `{corpus.fingerprint}`, schema version
-{facts.get("schema_version", "not recorded")}.
+{markdown_text(facts.get("schema_version", "not recorded"))}.
 
 {_table(("split", "cases", "videos", "clips", "frames"), splits)}
 
@@ -61,6 +63,10 @@ The rights in the pictures stay with their sources, under these licences.
 ## Procedures
 
 {_table(("procedure", "cases", "clips", "frames"), _procedures(corpus))}
+
+## Filters
+
+{_table(("step", "settings"), _filters(facts.get("settings", {})))}
 
 ## What was left out
 
@@ -114,6 +120,7 @@ def _metadata(corpus: Corpus, repo_id: str, frames: int) -> dict[str, object]:
     metadata: dict[str, object] = {"license": licence}
     if licence == "other":
         metadata["license_name"] = "see-sources"
+        metadata["license_link"] = f"https://huggingface.co/datasets/{repo_id}#sources-and-licences"
     return metadata | {
         "pretty_name": repo_id.partition("/")[2],
         "task_categories": ["image-feature-extraction"],
@@ -161,6 +168,20 @@ def _grouped(corpus: Corpus, keys: dict[str, pa.Array], rows: pa.Array | None = 
     return sorted(found, key=lambda row: (-row[-1], str(row[:-3])))
 
 
+def _filters(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """What curation looked for and with which thresholds, as it recorded them; a step that was off says so."""
+    rows = []
+    steps = {**settings.get("filters", {}), **{name: settings[name] for name in _STEPS if name in settings}}
+    for name, values in steps.items():
+        if not isinstance(values, dict):
+            rows.append((name, str(values)))
+            continue
+        is_on = values.get("enabled", True)
+        stated = (f"{key} {value}" for key, value in values.items() if key != "enabled" and value not in ("", [], {}))
+        rows.append((name, ", ".join(stated) if is_on else "off"))
+    return rows or [("not recorded", "not recorded")]
+
+
 def _reasons(drops: pa.Table) -> list[tuple[Any, ...]]:
     table = drops.group_by("reason").aggregate([("num_frames", "count"), ("num_frames", "sum")])
     found = [(row["reason"], row["num_frames_count"], row["num_frames_sum"]) for row in table.to_pylist()]
@@ -168,10 +189,5 @@ def _reasons(drops: pa.Table) -> list[tuple[Any, ...]]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    """A value inside a table: on one line, unable to end its cell or to be read as HTML."""
-    return re.sub(r"\s+", " ", str(value)).replace("|", "\\|").replace("<", "&lt;")
+    lines = [head, [Verbatim("---")] * len(head), *rows]
+    return "\n".join("| " + " | ".join(markdown_text(value) for value in line) + " |" for line in lines)

@@ -13,8 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from httpx2 import HTTPError  # what the client itself speaks HTTP with
 from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils._validators import validate_repo_id
 
 from training.corpus.corpus import Corpus
@@ -24,6 +25,7 @@ from training.corpus.manifest import CURATION_FILE, DROPS_FILE, MANIFEST_FILE, R
 from training.corpus.masks import MASKS_FILE
 from training.corpus.segments import DUPLICATES_FILE
 from training.errors import UserError
+from training.redaction import holds_secret
 
 README = "README.md"
 _CHECKED = ("source", "video_id", "case_id", "licence", "path")  # columns of the manifest that hold words of the user
@@ -56,7 +58,8 @@ def plan_upload(location: Path, repo_id: str, *, private: bool) -> Upload:
         private: whether only its owners will see it. A public one needs the licence of every source.
 
     Raises:
-        UserError: a bad name, an incomplete corpus, a source without licence, or a path of this machine in a file.
+        UserError: a bad name, an incomplete corpus, a source without licence, or a path of this machine or a secret in
+            a file.
     """
     try:
         validate_repo_id(repo_id)
@@ -77,7 +80,7 @@ def plan_upload(location: Path, repo_id: str, *, private: bool) -> Upload:
     }
     facts = (folder / CURATION_FILE).read_bytes()
     tables |= {DROPS_FILE: _parquet(drops), README: card.encode(), CURATION_FILE: facts}
-    _refuse_machine_paths(corpus, drops, {README: card, CURATION_FILE: facts.decode("utf-8")})
+    _refuse_traces(corpus, drops, {README: card, CURATION_FILE: facts.decode("utf-8")})
     shards = sorted(f"{SHARD_FOLDER}/{name}" for name in pc.unique(corpus.manifest.column("shard")).to_pylist())
     return Upload(repo_id, folder, shards, tables, card)
 
@@ -108,7 +111,7 @@ def push_to_hub(upload: Upload, *, private: bool) -> str:
             CommitOperationAdd(path_in_repo=name, path_or_fileobj=file) for name, file in upload.tables.items()
         ]
         api.create_commit(repo, operations, repo_type="dataset", commit_message="Manifest, drop report and card")
-    except (LocalTokenNotFoundError, HfHubHTTPError) as error:
+    except (LocalTokenNotFoundError, HTTPError, OfflineModeIsEnabled) as error:
         # Not chained: the message of a request may quote a signed URL.
         status = getattr(getattr(error, "response", None), "status_code", None)
         reason = f"HTTP {status}" if status else type(error).__name__
@@ -134,11 +137,13 @@ def _parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _refuse_machine_paths(corpus: Corpus, drops: pa.Table, texts: dict[str, str]) -> None:
-    """`UserError` for the first text that tells where on this machine, or by whom, the corpus was made."""
+def _refuse_traces(corpus: Corpus, drops: pa.Table, texts: dict[str, str]) -> None:
+    """`UserError` for the first text that tells where on this machine or by whom the corpus was made, or a secret."""
     for name in _CHECKED:
         for value in pc.unique(corpus.manifest.column(name)).to_pylist():
             _refuse(value, f"column {name!r} of {MANIFEST_FILE}")
+    for value in pc.unique(pc.list_flatten(corpus.manifest.column("procedures"))).to_pylist():
+        _refuse(value, f"column 'procedures' of {MANIFEST_FILE}")
     for name in ("input", "path", "video_id", "detail"):
         for value in pc.unique(drops[name]).to_pylist():
             _refuse(value, f"column {name!r} of {DROPS_FILE}")
@@ -148,6 +153,8 @@ def _refuse_machine_paths(corpus: Corpus, drops: pa.Table, texts: dict[str, str]
 
 
 def _refuse(text: str | None, where: str) -> None:
+    if text and holds_secret(text):
+        raise UserError(f"{where} holds what looks like a token, key or password: revoke it, and curate again without")
     if text and (found := machine_path(text)):
         raise UserError(
             f"{where} holds a path of this machine, {found!r}, which must not be published: curate again under names "

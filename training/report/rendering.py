@@ -12,8 +12,10 @@ from training.report.formats import FORMATS
 
 SHARED = Path(__file__).parent
 _BREAKS = re.compile(r"[_/-](?=[^_/\-&])")
-# ASCII and C1 control characters, and the marks that reorder text on the screen.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+# ASCII and C1 control characters, the marks that reorder text on the screen, and characters that take no place there.
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]+"
+)
 
 
 def one_line(value: object) -> str:

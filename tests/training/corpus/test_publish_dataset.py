@@ -15,11 +15,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from httpx2 import ConnectError
 from huggingface_hub.errors import LocalTokenNotFoundError
+from markdown_it import MarkdownIt
 
 from training import corpus_publish
 from training.corpus import Corpus
 from training.corpus import publish_dataset as publish_module
+from training.corpus.dataset_card import dataset_card
 from training.corpus.machine_paths import machine_path, without_folders
 from training.corpus.manifest import DROP_SCHEMA, Drop, write_rows
 from training.corpus.masks import make_mask
@@ -170,6 +173,63 @@ def test_settings_with_a_path_are_refused(folder):
         plan_upload(folder, "org/name", private=True)
 
 
+@pytest.mark.parametrize("secret", ["hf_" + "Ab1" * 10, "https://me:s3cret@host/x"])
+def test_secrets_are_refused_and_not_repeated(folder, write_corpus, tmp_path, secret):
+    facts = json.loads((folder / "curation.json").read_text())
+    (folder / "curation.json").write_text(json.dumps({**facts, "inputs": [secret]}, indent=1))
+    with pytest.raises(UserError, match=r"curation.json holds what looks like a token, key or password") as caught:
+        plan_upload(folder, "org/name", private=True)
+    assert secret not in str(caught.value)
+    for name, value in (("source", secret), ("procedures", (secret,)), ("licence", secret)):
+        other = write_corpus(tmp_path / name, [{"num_frames": 1, name: value}])
+        with pytest.raises(UserError, match=rf"column '{name}' of manifest.parquet holds what looks like a token"):
+            plan_upload(other, "org/name", private=True)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "<script>alert(1)</script> <img src=x onerror=alert(1)>",
+        "[x](javascript:alert(1)) ![y](https://evil.example/p.png)",
+        "a | b \\| c \\\\| d",
+        "line\n\n# head\n\n---\nlicense: mit\n---",
+        "`code` ``` **bold** {{ 7 * 7 }}",
+        "right\u202eleft zero\u200bwidth",
+    ],
+)
+def test_names_in_the_card_are_inert(write_corpus, tmp_path, payload):
+    def shown(word):
+        clips = [{"num_frames": 1, "source": word, "licence": word, "procedures": (word,)}]
+        corpus = write_corpus(tmp_path / str(len(list(tmp_path.iterdir()))), clips)
+        facts = json.loads((corpus / "curation.json").read_text())
+        facts |= {"schema_version": word, "settings": {"filters": {word: {word: word}}, "overlay": {"enabled": False}}}
+        (corpus / "curation.json").write_text(json.dumps(facts))
+        drops = [Drop(word, "a.mp4", "v", 0.0, 2.0, 3, word, 1.5, 10.0, "")]
+        write_rows(drops, DROP_SCHEMA, corpus / "drops.parquet")
+        card = dataset_card(Corpus.open(corpus), "org/name", pq.read_table(corpus / "drops.parquet"))
+        front, _, text = card.removeprefix("---\n").partition("\n---\n")
+        return yaml.safe_load(front), MarkdownIt("gfm-like", {"html": True, "linkify": False}).parse(text)
+
+    (front, tokens), (expected, plain) = shown(payload), shown("word")
+    assert front == expected
+    assert [token.type for token in tokens] == [token.type for token in plain]
+    kinds = [[child.type for child in token.children or () if child.type != "text"] for token in tokens]
+    assert {kind for each in kinds for kind in each} <= {"code_inline", "softbreak", "strong_open", "strong_close"}
+
+
+def test_the_card_states_the_filters_and_where_the_terms_stand(folder):
+    facts = json.loads((folder / "curation.json").read_text())
+    filters = {"black": {"enabled": True, "min_luma": 10.0}, "blur": {"enabled": False, "percentile": 75.0}}
+    facts["settings"] = {"filters": filters, "overlay": {"action": "mask", "boxes": []}, "deidentify": False}
+    (folder / "curation.json").write_text(json.dumps(facts))
+    card = plan_upload(folder, "org/name", private=False).card
+    for row in ("| black | min_luma 10.0 |", "| blur | off |", "| overlay | action mask |", "| deidentify | False |"):
+        assert row in card
+    assert yaml.safe_load(card.split("---")[1])["license_link"] == (
+        "https://huggingface.co/datasets/org/name#sources-and-licences"
+    )
+
+
 def test_what_is_no_path_of_a_machine():
     for text in ("videos/case1.mp4", "https://host/data/x", "1/2 of the frames", "^(?P<video>.+)_(?P<frame>\\d+)$", ""):
         assert machine_path(text) is None
@@ -188,6 +248,10 @@ def test_without_login(folder, hub):
     with pytest.raises(
         UserError, match=r"cannot be written \(LocalTokenNotFoundError\): log in with `hf auth login`"
     ) as caught:
+        push_to_hub(plan_upload(folder, "org/name", private=True), private=True)
+    assert "SECRET" not in str(caught.value)
+    hub.error = ConnectError("https://me:SECRET@host cannot be reached")
+    with pytest.raises(UserError, match=r"dataset 'org/name' cannot be written \(ConnectError\)") as caught:
         push_to_hub(plan_upload(folder, "org/name", private=True), private=True)
     assert "SECRET" not in str(caught.value)
 
