@@ -10,21 +10,23 @@ from huggingface_hub import ModelCard, ModelCardData
 from safetensors import SafetensorError, safe_open
 
 from evaluation.protocols import lora
-from evaluation.records import ResultRecord
+from evaluation.records import ResultRecord, read_records
 from evaluation.reporting.results import Found, read_results
 from evaluation.reporting.scores import TaskScores, group_scores
 from evaluation.tasks import TASKS
-from hub_cards.evaluation_metadata import eval_results_files, hub_task, model_index
+from hub_cards.card_figures import hash_figures
+from hub_cards.evaluation_metadata import eval_results_files, hub_task, metric_names, model_index
 from hub_cards.hub_folder import README, check_target, write_folder
-from hub_cards.licence_terms import implications
+from hub_cards.licence_terms import LICENCE_FILE, OTHER, implications, licence_file, licence_keys
 from hub_cards.model_card import CODE_LICENCE, TEMPLATES
+from hub_cards.record_checks import check_records
 from hub_cards.result_text import RESULT_FILTERS
-from hub_cards.results import comparisons, result_tables
+from hub_cards.results import comparisons, outside_intervals, result_tables
 from hub_cards.run_records import WEIGHTS, hash_weights_file, lookup, read_json
 from training.errors import UserError
 from training.licences import derive
 from training.report.markdown import markdown_environment
-from training.report.rendering import render
+from training.report.rendering import one_line, render
 
 TEMPLATE = "adapter_card.md.jinja"
 CONFIG, HEAD_CONFIG = "adapter_config.json", "head_config.json"
@@ -65,12 +67,17 @@ def make_adapter_folder(folder: Path, results: Path, base: Path, base_id: str, o
     measured, own = adapter.record.student_sha256, hash_weights_file(base / WEIGHTS)
     if measured != own:
         raise UserError(f"the adapter was trained on weights {measured[:12]}, but --base {str(base)!r} has {own[:12]}")
-    additions = {README: str(adapter_card(adapter, base, base_id, output.resolve().name))}
+    card = str(adapter_card(adapter, base, base_id, output.resolve().name))
+    inputs = licensed_inputs(adapter.record, base)
+    additions = {README: card}
+    if (licence := derive(inputs)).identifier == OTHER:
+        additions[LICENCE_FILE] = licence_file(licence, inputs)
     additions |= {CONFIG: _as_json({**adapter.config, "base_model_name_or_path": base_id, "revision": None})}
     if (folder / HEAD_CONFIG).is_file():
         additions[HEAD_CONFIG] = _as_json({**read_json(folder / HEAD_CONFIG), "_name_or_path": base_id})
     additions |= eval_results_files([adapter.task])
-    facts = {"weights_sha256": own, "adapter_sha256": lora.hash_adapter(folder), "picture_note": None}
+    facts: dict[str, Any] = {"weights_sha256": own, "adapter_sha256": lora.hash_adapter(folder), "picture_note": None}
+    facts |= {"inputs": inputs, "figures_sha256": hash_figures(card)}
     write_folder(output, folder, {name: text.encode() for name, text in additions.items()}, facts)
 
 
@@ -101,7 +108,10 @@ def read_adapter(folder: Path, results: Path) -> Adapter:
         raise UserError(f"{str(folder)!r} holds a file that is not valid safetensors: {error}") from error
     for key in ("target", "kind", "classes", "image_size"):
         lookup(head, (key,), f"{folder / lora.HEAD_FILE}")
+    if type(head["image_size"]) is not int:  # it stands in the code that the card prints
+        raise UserError(f"image_size of {str(folder / lora.HEAD_FILE)!r} is no whole number; train the adapter again")
     found = read_results([results]).found
+    check_records(results, read_records(results))
     own = [each.record for each in found if each.record.details.get("adapter_sha256") == sha256]
     if not own:
         raise UserError(
@@ -116,14 +126,9 @@ def read_adapter(folder: Path, results: Path) -> Adapter:
 def adapter_card(adapter: Adapter, base: Path, base_id: str, folder_name: str) -> ModelCard:
     """The card, metadata and text; `UserError` naming a figure that no record holds."""
     record = adapter.record
-    name = record.task.partition("@")[0]
-    data_licence = TASKS.get(name).licence if name in TASKS else None
-    inputs = [
-        ("the base model", _licence_of(base)),
-        (f"the data set {record.dataset}", data_licence),
-        CODE_LICENCE,
-    ]
+    inputs = licensed_inputs(record, base)
     licence = derive(inputs)
+    keys = licence_keys(licence, inputs)
     environment = markdown_environment(TEMPLATES)
     environment.filters.update(RESULT_FILTERS)
     facts = {
@@ -138,7 +143,7 @@ def adapter_card(adapter: Adapter, base: Path, base_id: str, folder_name: str) -
         "task": adapter.task,
         "members": result_tables(adapter.task),
         "overlap": record.pretraining_overlap,
-        "findings": comparisons([adapter.task]),
+        "findings": [*comparisons([adapter.task]), *outside_intervals([adapter.task])],
         "licence": licence,
         "implications": implications(inputs),
         "packages": ", ".join(f"{name} {version}" for name, version in sorted(record.package_versions.items())),
@@ -148,14 +153,22 @@ def adapter_card(adapter: Adapter, base: Path, base_id: str, folder_name: str) -
         library_name="peft",
         base_model=base_id,
         pipeline_tag=hub_task(record.task),
-        license=licence.identifier,
-        license_name=licence.name,
+        license=keys["license"],
+        license_name=keys.get("license_name"),
+        license_link=keys.get("license_link"),
         tags=["lora", f"base_model:adapter:{base_id}", "surgery", "endoscopy", "medical", "zen"],
-        model_name=f"{record.task} adapter",
-        metrics=sorted({measure.metric for measure in adapter.task.measures if measure.primary}),
+        model_name=one_line(f"{record.task} adapter"),
+        metrics=metric_names([adapter.task]),
         eval_results=model_index([adapter.task]),
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{render(environment, TEMPLATE, facts)}")
+
+
+def licensed_inputs(record: ResultRecord, base: Path) -> list[tuple[str, str | None]]:
+    """What an adapter is made of, with its licence: the base model, the data set of its record and the code."""
+    name = record.task.partition("@")[0]
+    data_licence = TASKS.get(name).licence if name in TASKS else None
+    return [("the base model", _licence_of(base)), (f"the data set {record.dataset}", data_licence), CODE_LICENCE]
 
 
 def _training(adapter: Adapter) -> list[tuple[str, str]]:
@@ -187,9 +200,13 @@ def _same_table(found: Found, record: ResultRecord) -> bool:
 
 
 def _licence_of(base: Path) -> str | None:
-    """The licence that the base model's card states; None without a card."""
+    """The licence that the base model's card states, by its name where it is "other"; None without a card."""
     path = base / README
-    return ModelCard.load(path).data.license if path.is_file() else None
+    if not path.is_file():
+        return None
+    data = ModelCard.load(path).data
+    licence: str | None = (data.license_name or data.license) if data.license == OTHER else data.license
+    return licence
 
 
 def _as_json(content: dict[str, Any]) -> str:

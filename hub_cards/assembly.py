@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
+from hub_cards.card_figures import hash_figures
 from hub_cards.corpus_facts import CorpusFacts, count_corpus, open_corpus
 from hub_cards.diagnosis import Diagnosis, read_diagnosis
 from hub_cards.evaluation_metadata import eval_results_files
 from hub_cards.hub_folder import PICTURE, README, check_source, check_target, write_folder
-from hub_cards.model_card import CardInputs, model_card
+from hub_cards.licence_terms import LICENCE_FILE, OTHER, licence_file
+from hub_cards.model_card import CardInputs, licensed_inputs, model_card
 from hub_cards.pca import DensePicture, dense_pca_picture
 from hub_cards.results import read_results
 from hub_cards.run_records import Run, lookup, read_run
 from training.corpus.corpus import Corpus
 from training.errors import UserError
+from training.licences import derive
 from training.teachers import Teacher, load_teacher
 
 
@@ -52,12 +55,16 @@ def make_hub_folder(
         picture = _draw(run, opened, teacher)
     note = None if picture is None else picture.note
     card = model_card(CardInputs(run, results, facts, found, note, output.resolve().name))
+    inputs = licensed_inputs(run, facts)
     additions = {README: str(card).encode()}
+    if (licence := derive(inputs)).identifier == OTHER:
+        additions[LICENCE_FILE] = licence_file(licence, inputs).encode()
     for name, text in eval_results_files(results.tasks, benchmark_owner).items():
         additions[name] = text.encode()
     if picture is not None:
         additions[PICTURE] = picture.png()
-    write_folder(output, run.hub, additions, {"weights_sha256": run.weights_sha256, "picture_note": note})
+    record = {"weights_sha256": run.weights_sha256, "picture_note": note}
+    write_folder(output, run.hub, additions, {**record, "inputs": inputs, "figures_sha256": hash_figures(str(card))})
 
 
 def _draw(run: Run, corpus: Corpus, teacher: str | None) -> DensePicture | None:

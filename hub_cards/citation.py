@@ -8,6 +8,7 @@ import yaml
 
 from hub_cards.run_records import lookup
 from training.errors import UserError
+from training.report.rendering import one_line
 
 FILE = Path(__file__).parents[1] / "CITATION.cff"
 
@@ -69,7 +70,7 @@ def _authors(people: list[dict[str, str]]) -> str:
 def _bibtex(kind: str, key: str, fields: dict[str, Any]) -> str:
     """One entry; inner braces around the title keep its capitals."""
     lines = [
-        f"  {name} = {{{{{value}}}}}" if name == "title" else f"  {name} = {{{value}}}"
+        f"  {name} = {{{{{one_line(value)}}}}}" if name == "title" else f"  {name} = {{{one_line(value)}}}"
         for name, value in fields.items()
     ]
     return f"@{kind}{{{key},\n" + ",\n".join(lines) + "\n}"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import yaml
@@ -10,6 +11,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_
 from evaluation.reporting.scores import FLOORS, Score, TaskScores
 from evaluation.tasks import TASKS
 from hub_cards.results import result_tables
+from training.report.rendering import one_line
 
 FOLDER = ".eval_results"
 # Families of tasks as the Hub names them; a probe on a frozen backbone is still the task it solves.
@@ -18,6 +20,7 @@ _HUB_TASKS = {
     **dict.fromkeys(("phase", "step", "gesture", "motion", "skill", "procedure"), "video-classification"),
     "segmentation": "image-segmentation",
 }
+_NAME_LENGTH = 80  # characters of a file's name without its ending; the publishing command takes 100 in all
 _HUB_TASK_OTHERWISE = "image-feature-extraction"
 
 
@@ -28,18 +31,23 @@ def model_index(tasks: Sequence[TaskScores]) -> list[EvalResult]:
         entries.append(
             EvalResult(
                 task_type=hub_task(task.task),
-                task_name=task.title,
-                dataset_type=task.dataset,
-                dataset_name=task.dataset,
-                dataset_config=task.title,
+                task_name=one_line(task.title),
+                dataset_type=one_line(task.dataset),
+                dataset_name=one_line(task.dataset),
+                dataset_config=one_line(task.title),
                 dataset_split="test",
-                metric_type=score.measure.metric,
-                metric_name=f"{score.measure.metric} ({score.measure.variant}), {score.condition}",
+                metric_type=one_line(score.measure.metric),
+                metric_name=one_line(f"{score.measure.metric} ({score.measure.variant}), {score.condition}"),
                 metric_value=score.mean,
                 metric_args=_arguments(task, score),
             )
         )
     return entries
+
+
+def metric_names(tasks: Sequence[TaskScores]) -> list[str]:
+    """Of the primary measures, sorted, as metadata has them."""
+    return sorted({one_line(measure.metric) for task in tasks for measure in task.measures if measure.primary})
 
 
 def eval_results_files(tasks: Sequence[TaskScores], owner: str | None = None) -> dict[str, str]:
@@ -53,12 +61,14 @@ def eval_results_files(tasks: Sequence[TaskScores], owner: str | None = None) ->
     files: dict[str, list[EvalResultEntry]] = {}
     for task, score in _student_scores(tasks):
         name = re.sub(r"[^a-z0-9_]+", "-", f"{task.title} {score.condition}".lower()).strip("-")
+        if len(name) > _NAME_LENGTH:  # cut, and still unlike any other
+            name = f"{name[: _NAME_LENGTH - 9]}-{sha256(name.encode()).hexdigest()[:8]}"
         entry = EvalResultEntry(
-            dataset_id=f"{owner}/{task.dataset}" if owner else task.dataset,
-            task_id=task.task,
+            dataset_id=one_line(f"{owner}/{task.dataset}" if owner else task.dataset),
+            task_id=one_line(task.task),
             value=score.mean,
-            date=max(record.created for record in score.records),
-            notes=_notes(task, score),
+            date=one_line(max(record.created for record in score.records)),
+            notes=one_line(_notes(task, score)),
         )
         files.setdefault(f"{FOLDER}/{name}.yaml", []).append(entry)
     return {
@@ -81,10 +91,10 @@ def hub_task(name: str) -> str:
 def _arguments(task: TaskScores, score: Score) -> dict[str, Any]:
     record = score.records[0]
     facts: dict[str, Any] = {
-        "protocol": score.condition.protocol,
-        "probe": score.condition.probe,
+        "protocol": one_line(score.condition.protocol),
+        "probe": one_line(score.condition.probe),
         "training_labels": score.condition.labels,
-        "split": task.split_name,
+        "split": one_line(task.split_name),
         "test_cases": len(task.test_cases),
         "higher_is_better": score.measure.higher_is_better,
         "interval_95": list(score.interval) if score.interval else None,

@@ -10,6 +10,7 @@ from typing import Any
 from hub_cards.run_records import WEIGHTS, lookup, read_json, sha256_of
 from modeling_zen.teacher_adaptor import FOLDER as ADAPTORS
 from training.errors import UserError
+from training.redaction import holds_secret
 
 MADE_BY = "hub_cards.card"
 MARKER = "card.json"  # says who made the folder, from which weights, and what each file was
@@ -30,7 +31,7 @@ def check_source(hub: Path) -> None:
             raise UserError(f"{str(hub)!r} is not a complete model folder: {name} is missing")
     for name in _CONFIGS:
         for target in lookup(read_json(hub / name), ("auto_map",), str(hub / name)).values():
-            code = f"{target.rpartition('.')[0]}.py"
+            code = f"{str(target).rpartition('.')[0]}.py"
             if not (hub / code).is_file():
                 raise UserError(f"{str(hub / name)!r} names {target}, but {code} is not beside it")
     for path in sorted(hub.rglob("*")):
@@ -77,7 +78,9 @@ def read_marker(output: Path) -> dict[str, Any]:
     marker = read_json(path)
     if lookup(marker, ("made_by",), str(path)) != MADE_BY:
         raise UserError(f"{str(output)!r} was not made by {MADE_BY}")
-    lookup(marker, ("files",), str(path))
+    files = lookup(marker, ("files",), str(path))
+    if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
+        raise UserError(f"'files' of {str(path)!r} is no list of names with hashes; make the folder again")
     lookup(marker, ("weights_sha256",), str(path))
     return dict(marker)
 
@@ -86,7 +89,7 @@ def write_folder(output: Path, source: Path, additions: Mapping[str, bytes], fac
     """Write `output`: the files of `source`, the `additions` by name, and the marker with `facts`; never half of it.
 
     Raises:
-        UserError: a text file would carry a path of this machine.
+        UserError: a text file would carry a path of this machine, a token, a key or a password.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
@@ -99,7 +102,12 @@ def write_folder(output: Path, source: Path, additions: Mapping[str, bytes], fac
         written = {path.relative_to(new).as_posix(): path for path in sorted(new.rglob("*")) if path.is_file()}
         for name, path in written.items():
             if path.suffix in {".json", ".md", ".py", ".yaml"}:
-                refuse_machine_paths(path.read_text(encoding="utf-8"), name, [output, source])
+                text = path.read_text(encoding="utf-8")
+                refuse_machine_paths(text, name, [output, source])
+                if holds_secret(text):
+                    raise UserError(
+                        f"{name} would publish what looks like a token, key or password; its record must not hold one"
+                    )
         files = {name: sha256_of(path) for name, path in written.items()}
         marker = {"schema_version": 1, "made_by": MADE_BY, **facts, "files": files}
         (new / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")

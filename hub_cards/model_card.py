@@ -14,18 +14,18 @@ from hub_cards.citation import read_citation
 from hub_cards.corpus_facts import CorpusFacts
 from hub_cards.diagnosis import Diagnosis
 from hub_cards.energy import energy_statement
-from hub_cards.evaluation_metadata import model_index
+from hub_cards.evaluation_metadata import metric_names, model_index
 from hub_cards.hub_folder import PICTURE
 from hub_cards.ledger import measured_datasets
-from hub_cards.licence_terms import implications
+from hub_cards.licence_terms import implications, licence_keys
 from hub_cards.reported import read_reported, reported_for
 from hub_cards.result_text import RESULT_FILTERS
-from hub_cards.results import CardResults, comparisons, result_tables
+from hub_cards.results import CardResults, comparisons, outside_intervals, result_tables
 from hub_cards.run_records import DISTILLATION, Run, lookup, read_json
 from training.licences import DerivedLicence, derive
 from training.report.formats import duration
 from training.report.markdown import markdown_environment
-from training.report.rendering import render
+from training.report.rendering import one_line, render
 
 TEMPLATES = Path(__file__).parent / "templates"
 TEMPLATE = "model_card.md.jinja"
@@ -61,20 +61,21 @@ class CardInputs:
 
 def model_card(inputs: CardInputs) -> ModelCard:
     """The card, metadata and text; `UserError` naming a figure that no record holds."""
-    licence = derive(licensed_inputs(inputs.run, inputs.corpus))
+    made_from = licensed_inputs(inputs.run, inputs.corpus)
+    licence = derive(made_from)
+    keys = licence_keys(licence, made_from)
     environment = markdown_environment(TEMPLATES)
     environment.filters.update(RESULT_FILTERS)
     text = render(environment, TEMPLATE, _facts(inputs, licence))
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag="image-feature-extraction",
-        license=licence.identifier,
-        license_name=licence.name,
-        tags=[*TAGS, strategy(inputs.run), "custom_code"],
-        model_name=model_name(inputs.run),
-        metrics=sorted(
-            {measure.metric for task in inputs.results.tasks for measure in task.measures if measure.primary}
-        ),
+        license=keys["license"],
+        license_name=keys.get("license_name"),
+        license_link=keys.get("license_link"),
+        tags=[*TAGS, one_line(strategy(inputs.run)), "custom_code"],
+        model_name=one_line(model_name(inputs.run)),
+        metrics=metric_names(inputs.results.tasks),
         eval_results=model_index(inputs.results.tasks),
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}")
@@ -119,6 +120,7 @@ def _facts(inputs: CardInputs, licence: DerivedLicence) -> dict[str, Any]:
         "diagnosis": inputs.diagnosis,
         "findings": [
             *comparisons(inputs.results.tasks),
+            *outside_intervals(inputs.results.tasks),
             *(inputs.diagnosis.findings() if inputs.diagnosis else []),
             *cautions(inputs.results.tasks, ()),
         ],

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from evaluation.records import Interval
+from evaluation.records import Interval, read_records
 from evaluation.reporting.results import read_results as read_files
 from evaluation.reporting.scores import Condition, Measure, Model, Score, TaskScores, group_scores
 from evaluation.skips import Skip
+from hub_cards.record_checks import check_records
 from training.errors import UserError
 
 
@@ -72,10 +73,11 @@ def read_results(path: Path, weights_sha256: str) -> CardResults:
     """What the card shows of a results file: records of the model whose weights have this hash.
 
     Raises:
-        UserError: the file is missing, empty or broken, a record is about another student's weights, a condition has
-            no record of the student, or a model was measured twice with other values.
+        UserError: the file is missing, empty or broken, a record is about another student's weights or contradicts
+            another, a condition has no record of the student, or a model was measured twice with other values.
     """
     results = read_files([path])
+    check_records(path, read_records(path))
     for number, found in enumerate(results.found, start=1):
         record = found.record
         if record.student_sha256 != weights_sha256:
@@ -193,6 +195,22 @@ def comparisons(tasks: Sequence[TaskScores]) -> list[str]:
         f"{finding} in {found[finding]} of {asked[owner[finding]]} comparisons: {_listed(own)}."
         for finding, own in places.items()
     ]
+
+
+def outside_intervals(tasks: Sequence[TaskScores]) -> list[str]:
+    """Values that their own interval over cases does not hold, as one sentence: few cases, or an odd measure."""
+    places = [
+        f"{task.title} ({score.condition}, {score.measure.metric} of {score.model.label})"
+        for task in tasks
+        for score in task.scores
+        if any(
+            record.interval
+            and record.value is not None
+            and not record.interval[0] <= record.value <= record.interval[1]
+            for record in score.records
+        )
+    ]
+    return [f"The value lies outside of its own interval over cases in: {'; '.join(places)}."] if places else []
 
 
 def _listed(places: dict[str, dict[str, list[str]]]) -> str:

@@ -15,6 +15,8 @@ EXECUTABLE = frozenset(
 HIDDEN_ALLOWED = frozenset({".eval_results"})  # where the Hub looks for results
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _JUNK = frozenset({"__pycache__"})
+# What Windows takes for devices, whatever the ending; a file of this name cannot be written there.
+_RESERVED = re.compile(r"(?:aux|con|nul|prn|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def _check_name(relative: Path, limits: Limits) -> None:
         raise UserError(f"{shown} is hidden, and hidden files are not published; move it away")
     if name not in HIDDEN_ALLOWED and not _NAME.fullmatch(name):
         raise UserError(f"the name of {shown} must be of letters, digits and _ . + - only; rename it")
+    if name.endswith(".") or _RESERVED.fullmatch(name):
+        raise UserError(f"the name of {shown} cannot be written on Windows; rename it")
 
 
 def _check_ending(path: Path, endings: frozenset[str]) -> None:

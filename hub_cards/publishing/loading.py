@@ -8,7 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from hub_cards.hub_folder import MADE_BY, MARKER, read_marker
 from hub_cards.publishing.kinds import ADAPTER, EXPORT, MODEL, Kind
+from hub_cards.run_records import WEIGHTS, hash_weights_file, lookup, read_json
+from modeling_zen.export.runtime import FACTS
 from training.errors import UserError
 
 _SECONDS = 900  # a giant model takes a minute from a cold disk; a hanging one should not take the day
@@ -22,17 +25,17 @@ def check_loading(kind: Kind, folder: Path, base_id: str) -> str:
     Args:
         kind: of the folder.
         folder: as it will be published, but for the ids of adapters' base models.
-        base_id: id of the base model of an adapter, which is loaded from the Hub.
+        base_id: id of the base model of an adapter or export, which is loaded from the Hub.
 
     Raises:
-        UserError: it cannot be loaded, or not all of it.
+        UserError: it cannot be loaded, or not all of it, or it was made from other weights than the base model has.
     """
     if kind.name == MODEL:
         return check_model(folder)
     if kind.name == ADAPTER:
         return _check_adapter(folder, base_id)
     if kind.name == EXPORT:
-        return _check_export(folder)
+        return _check_export(folder, base_id)
     return _check_metric(folder)
 
 
@@ -85,16 +88,46 @@ def _check_adapter(folder: Path, base_id: str) -> str:
     except (OSError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:_SHOWN]
         raise UserError(f"the adapter {str(folder)!r} cannot be put onto {base_id}: {reason}") from error
-    return f"all weights fit {base_id}, adapters {', '.join(adapted.peft_config)}"
+    return f"all weights fit {base_id}, adapters {', '.join(adapted.peft_config)}{_check_base(folder, base_id)}"
 
 
-def _check_export(folder: Path) -> str:
+def _check_base(folder: Path, base_id: str) -> str:
+    """Compare the base model with the weights that an adapter was trained on; says so where nothing records them."""
+    from transformers.utils.hub import cached_file
+
+    if not (folder / MARKER).is_file() or read_json(folder / MARKER).get("made_by") != MADE_BY:
+        return "; on which weights it was trained is recorded nowhere"
+    path = cached_file(base_id, WEIGHTS)
+    published = hash_weights_file(Path(str(path)))
+    _refuse_others(folder, base_id, str(read_marker(folder)["weights_sha256"]), published)
+    return ", and are those it was trained on"
+
+
+def _refuse_others(folder: Path, base_id: str, recorded: str, published: str) -> None:
+    if recorded != published:
+        raise UserError(
+            f"{str(folder)!r} was made from weights {recorded[:12]}, but {base_id} has {published[:12]}: name its own "
+            "base model with --base-id, or make it again"
+        )
+
+
+def _check_export(folder: Path, base_id: str) -> str:
+    from modeling_zen import ZenModel
+    from modeling_zen.export.exporter import weights_sha256
+    from modeling_zen.export.graph import for_export
     from modeling_zen.export.runtime import ZenExportedModel
 
     try:
         model = ZenExportedModel.from_pretrained(folder)
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"the export {str(folder)!r} cannot be loaded: {error}") from error
+    try:
+        base = for_export(ZenModel.from_pretrained(base_id))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:_SHOWN]
+        raise UserError(f"the base model {base_id} of {str(folder)!r} cannot be loaded: {reason}") from error
+    recorded = str(lookup(model.facts, ("source_weights_sha256",), str(folder / FACTS)))
+    _refuse_others(folder, base_id, recorded, weights_sha256(base))
     return f"{model.facts['format']} in {model.facts['precision']}"
 
 

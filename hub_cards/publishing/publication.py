@@ -10,22 +10,25 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils._validators import validate_repo_id
 
+from evaluation.protocols.lora import hash_adapter
+from hub_cards.card_figures import hash_figures
 from hub_cards.hub_folder import MARKER, README, read_marker
 from hub_cards.publishing.card_check import check_card, check_licence, read_front_matter
+from hub_cards.publishing.contents import Content as Content
+from hub_cards.publishing.contents import check_contents
 from hub_cards.publishing.export_card import export_card
 from hub_cards.publishing.folder_files import Limits, collect
 from hub_cards.publishing.kinds import ADAPTER, EXPORT, METRIC, MODEL, Kind, extra_names, find_folder, find_kind
 from hub_cards.publishing.metric_space import metric_files
-from hub_cards.publishing.traces import looks_like_token, refuse_traces
-from hub_cards.run_records import lookup, read_json, sha256_of
+from hub_cards.publishing.traces import TEXTS, refuse_traces
+from hub_cards.run_records import WEIGHTS, hash_weights_file, lookup, read_json, sha256_of
 from modeling_zen.export.runtime import FACTS
 from training.errors import UserError
+from training.redaction import holds_secret
 
 MADE_BY = "hub_cards.publish"  # in markers of folders that no other command of ours marked
 _BASE_FIELDS = {"adapter_config.json": "base_model_name_or_path", "head_config.json": "_name_or_path"}
 _LICENCE_KEYS = ("license", "license_name", "license_link")
-
-Content = Path | bytes
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Base:
     """The published model that an adapter or export belongs to."""
 
     repo_id: str
-    licence: dict[str, str]  # `license` and, where that is "other", `license_name`, of its card; empty without one
+    licence: dict[str, str]  # `license`, `license_name` and `license_link` of its card; empty without one
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Publication:
     card: str
     accepted: str | None  # why unclear licences are accepted
     notes: tuple[str, ...]  # what the user should know and is no mistake
+    hashes: dict[str, str]  # SHA-256 of every file but the marker, as they were checked
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every file."""
@@ -62,6 +66,13 @@ def size_of(content: Content) -> int:
 def hash_of(content: Content) -> str:
     """SHA-256 of a file or content."""
     return sha256(content).hexdigest() if isinstance(content, bytes) else sha256_of(content)
+
+
+def check_unchanged(publication: Publication) -> None:
+    """`UserError` naming a file that was changed after it was checked."""
+    for name, digest in publication.hashes.items():
+        if hash_of(publication.files[name]) != digest:
+            raise UserError(f"{name} was changed while it was published: run the same command again")
 
 
 def check_repo_id(repo_id: str, option: str) -> None:
@@ -127,29 +138,39 @@ def plan_publication(
         )
     found = collect(folder, kind.endings, extra_names(kind, folder), limits)
     files: dict[str, Content] = dict(metric_files(folder, repo_id) if kind.name == METRIC else found)
+    files = {name: _held(content, name, limits) for name, content in files.items()}
     marker, notes = _read_own_marker(folder, kind, found)
+    check_contents(kind, files)
     if base is not None:
         files |= _with_base(folder, kind, files, repo_id, base)
     if README not in files:
         raise UserError(f"{str(folder)!r} has no {README}; make its card first")
     card = _text(files[README], README)
     metadata = read_front_matter(card)
-    check_card(metadata, kind)
-    check_licence(metadata["license"], _licensed_inputs(folder, base), accepted)
+    check_card(metadata, kind, files)
+    check_licence(metadata, card, _licensed_inputs(folder, marker, base), accepted)
     refuse_traces(files, limits.text_bytes, (repo_id, *([base.repo_id] if base else [])))
     if accepted is not None and not accepted.strip():
         raise UserError("--accept-licence is empty: say why you may publish, for those who read the history")
-    if accepted is not None and looks_like_token(accepted):
+    if accepted is not None and holds_secret(accepted):
         raise UserError("--accept-licence holds what looks like a token; it would be published")
     hashes = {name: hash_of(content) for name, content in sorted(files.items()) if name != MARKER}
     files[MARKER] = (json.dumps({**marker, "files": hashes}, indent=2) + "\n").encode()
     base_id = "" if base is None else base.repo_id
-    return Publication(repo_id, kind, folder, base_id, dict(sorted(files.items())), card, accepted, notes)
+    return Publication(repo_id, kind, folder, base_id, dict(sorted(files.items())), card, accepted, notes, hashes)
+
+
+def _held(content: Content, name: str, limits: Limits) -> Content:
+    """Texts in memory, so that what is sent is what was checked."""
+    if isinstance(content, bytes) or Path(name).suffix not in TEXTS or content.stat().st_size > limits.text_bytes:
+        return content
+    return content.read_bytes()
 
 
 def _read_own_marker(folder: Path, kind: Kind, found: dict[str, Path]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The marker that the folder was made with, or a new one; and a note where its card was edited since."""
-    if kind.name != MODEL and MARKER not in found:
+    is_ours = MARKER in found and read_json(found[MARKER]).get("made_by") != MADE_BY
+    if kind.name != MODEL and not is_ours:
         return {"schema_version": 1, "made_by": MADE_BY}, ()
     if MARKER not in found:
         raise UserError(f"{str(folder)!r} was not made by hub_cards.card, so nothing says what its figures rest on")
@@ -161,8 +182,30 @@ def _read_own_marker(folder: Path, kind: Kind, found: dict[str, Path]) -> tuple[
         raise UserError(
             f"{str(folder)!r} was changed after {marker['made_by']} made it ({', '.join(changed[:5])}); make it again"
         )
-    edited = (f"{README} was edited by hand since {marker['made_by']} made it",) if changed else ()
-    return marker, edited
+    _check_hashes(folder, kind, marker)
+    if not changed:
+        return marker, ()
+    if README in found and hash_figures(_text(found[README], README)) != marker.get("figures_sha256"):
+        raise UserError(
+            f"tables or results in the metadata of {str(folder / README)!r} are not as {marker['made_by']} made them, "
+            "and figures come from records only: make it again; prose may be edited"
+        )
+    return marker, (f"{README} was edited by hand since {marker['made_by']} made it",)
+
+
+def _check_hashes(folder: Path, kind: Kind, marker: dict[str, Any]) -> None:
+    """`UserError` if the weights are not those that the records of the card are about."""
+    if kind.name == MODEL:
+        recorded, own = marker["weights_sha256"], hash_weights_file(folder / WEIGHTS)
+    elif kind.name == ADAPTER:
+        recorded, own = lookup(marker, ("adapter_sha256",), str(folder / MARKER)), hash_adapter(folder)
+    else:
+        return
+    if recorded != own:
+        raise UserError(
+            f"the card of {str(folder)!r} is about weights {str(recorded)[:12]}, but those in it are {own[:12]}: make "
+            "it again"
+        )
 
 
 def _with_base(folder: Path, kind: Kind, files: dict[str, Content], repo_id: str, base: Base) -> dict[str, Content]:
@@ -189,19 +232,17 @@ def _with_base(folder: Path, kind: Kind, files: dict[str, Content], repo_id: str
     return changed
 
 
-def _licensed_inputs(folder: Path, base: Base | None) -> list[tuple[str, str | None]]:
-    """What the weights were made from, with its licence: the teachers in the run's record, or the base model."""
+def _licensed_inputs(folder: Path, marker: dict[str, Any], base: Base | None) -> list[tuple[str, str | None]]:
+    """What the weights were made from, with its licence: by the card's record, the run's teachers, the base model."""
+    inputs: list[tuple[str, str | None]] = [(str(what), licence) for what, licence in marker.get("inputs", [])]
     if base is not None:
         licence = base.licence
-        return [(f"the base model {base.repo_id}", licence.get("license_name") or licence.get("license"))]
+        inputs.append((f"the base model {base.repo_id}", licence.get("license_name") or licence.get("license")))
     path = folder / "teachers.json"
-    if not path.is_file():
-        return []
-    inputs = []
-    for number, row in enumerate(read_json(path)):
+    for number, row in enumerate(read_json(path) if path.is_file() else []):
         name = lookup(row, ("name",), f"{path} entry {number}")
         inputs.append((f"teacher {name}", lookup(row, ("licence",), f"{path} entry {number}")))
-    return inputs
+    return list(dict.fromkeys(inputs))
 
 
 def licence_of(metadata: dict[str, Any]) -> dict[str, str]:

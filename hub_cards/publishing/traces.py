@@ -14,27 +14,21 @@ from safetensors import SafetensorError, safe_open
 
 from training.corpus.machine_paths import machine_path
 from training.errors import UserError
+from training.redaction import holds_secret
 
 TEXTS = frozenset({".json", ".md", ".py", ".txt", ".xml", ".yaml"})
-# Tokens of the Hub, of GitHub and AWS, and private keys.
-_TOKEN = re.compile(
-    rb"\b(?:hf_[A-Za-z0-9]{20,}|api_org_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|AKIA[0-9A-Z]{16})\b"
-    rb"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-)
 _HOME = re.compile(rb"/(?:home|Users)/[\w.-]+/|[A-Za-z]:\\+Users\\+[\w.-]+\\")
-# Control characters, and those that change the order in which text is shown.
-_HIDING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+# Control characters, those that change the order in which text is shown, those that take no place, and tags.
+_HIDING = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\U000e0000-\U000e007f]"
+)
 # Names of accounts and hosts that say nothing about whose they are.
 _COMMON = frozenset(
     {"admin", "build", "data", "debian", "docker", "host", "jenkins", "linux", "local", "localhost", "model", "root"}
     | {"runner", "server", "test", "ubuntu", "user", "vagrant", "work"}
 )
 _SHORTEST_NAME = 4  # characters: shorter names of users and hosts are parts of too many words
-
-
-def looks_like_token(text: str) -> bool:
-    """Whether a text holds something that looks like a token or private key."""
-    return _TOKEN.search(text.encode(errors="replace")) is not None
 
 
 def refuse_traces(files: Mapping[str, Path | bytes], text_bytes: int, own_names: tuple[str, ...]) -> None:
@@ -99,8 +93,10 @@ def _refuse_in_bytes(content: bytes | Path, where: str) -> None:
 
 def _search(data: bytes | mmap.mmap, where: str) -> None:
     token = get_token()
-    if _TOKEN.search(data) or (token and data.find(token.encode()) >= 0):
-        raise UserError(f"{where} holds what looks like a token or private key; remove it, and revoke it if it is one")
+    if holds_secret(data) or (token and data.find(token.encode()) >= 0):
+        raise UserError(
+            f"{where} holds what looks like a token, key or password; remove it, and revoke it if it is one"
+        )
     if found := _HOME.search(data):
         raise UserError(f"{where} holds a path of a machine, {found.group().decode(errors='replace')!r}; remove it")
     for folder in sorted({Path.home(), Path.cwd(), Path(tempfile.gettempdir())}):

@@ -83,6 +83,7 @@ def test_leaves_exactly_the_adapter_its_card_and_its_results(trained):
         "head_config.json",
         "task_head.safetensors",
         "README.md",
+        "LICENSE.md",
         "card.json",
         ".eval_results",
     }
@@ -106,7 +107,9 @@ def test_metadata_is_what_the_hub_reads(trained):
     assert (data.library_name, data.base_model, data.pipeline_tag) == ("peft", "org/zen", "image-classification")
     [result] = data.eval_results
     assert (result.metric_value, result.metric_args["protocol"]) == (0.61, "lora")
-    assert data.license == "other"  # the base folder has no card that would state one
+    # The base folder has no card that would state one.
+    assert (data.license, data.license_name, data.license_link) == ("other", "see-inputs", "LICENSE.md")
+    assert "| the base model | not recorded | not recorded: " in (trained.output / "LICENSE.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -134,6 +137,12 @@ def test_the_licence_of_the_base_model_is_passed_on(trained):
     main(trained.arguments())
     assert "No commercial use of these weights: the base model (cc-by-nc-4.0) permits none." in trained.text()
     assert ModelCard.load(trained.output / "README.md").data.license == "cc-by-nc-4.0"
+    front = "license: other\nlicense_name: see-inputs-non-commercial\nlicense_link: LICENSE.md"
+    ModelCard(f"---\n{front}\n---\n").save(trained.files.run / "hub" / "README.md")
+    main(trained.arguments())
+    data = ModelCard.load(trained.output / "README.md").data
+    assert (data.license, data.license_name) == ("other", "see-inputs-non-commercial")
+    assert "No commercial use of these weights: the base model" in trained.text()
 
 
 def test_names_of_classes_cannot_act(trained):
@@ -164,6 +173,17 @@ def test_an_adapter_without_its_record_is_refused(trained):
     with pytest.raises(UserError, match=r"has no record of the adapter .*; it is of another run, or was trained again"):
         main(trained.arguments())
     assert not trained.output.exists()
+
+
+def test_what_the_head_says_cannot_become_code(trained):
+    with safe_open(trained.folder / lora.HEAD_FILE, framework="pt") as opened:
+        facts = json.loads(opened.metadata()["head"])
+    head = load_file(trained.folder / lora.HEAD_FILE)
+    for size in ("__import__('os').getcwd()", 32.5, None, True):
+        metadata = {"head": json.dumps({**facts, "image_size": size})}
+        save_file(head, trained.folder / lora.HEAD_FILE, metadata=metadata)
+        with pytest.raises(UserError, match=r"image_size of '.*task_head.safetensors' is no whole number"):
+            main(trained.arguments())
 
 
 def test_another_base_model_is_refused(trained, tmp_path):

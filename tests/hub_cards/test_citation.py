@@ -32,3 +32,10 @@ def test_what_is_missing_is_named(tmp_path):
     path.write_text(yaml.safe_dump(cff))
     with pytest.raises(UserError, match="no identifier that begins with arXiv:"):
         read_citation(path)
+
+
+def test_a_title_cannot_leave_its_block(tmp_path):
+    path = tmp_path / "CITATION.cff"
+    cff = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump({**cff, "title": "one\n```\n<script>"}))
+    assert "title = {{one ``` <script>}}," in read_citation(path).software

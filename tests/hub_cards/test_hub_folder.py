@@ -108,3 +108,18 @@ def test_a_path_of_this_machine_stops_it(files, monkeypatch):
     with pytest.raises(UserError, match="'/home/somebody/videos'"):
         refuse_machine_paths('{"data": "/home/somebody/videos"}', "x.json", [])
     refuse_machine_paths("a/b and /x but https://huggingface.co/home/somebody", "x.json", [])
+
+
+@pytest.mark.parametrize("secret", ["hf_" + "Ab1" * 10, "https://me:s3cret@host/org/x"])
+def test_a_secret_in_a_record_stops_it_and_is_not_repeated(files, secret):
+    files.edit(files.run / "hub" / "training.json", settings={"teachers": {"x": {"repo": secret}}})
+    with pytest.raises(
+        UserError, match=r"training.json would publish what looks like a token, key or password"
+    ) as caught:
+        write(files)
+    assert secret not in str(caught.value)
+    assert not files.output.exists()
+    files.edit(files.run / "hub" / "training.json", settings={})
+    with pytest.raises(UserError, match=r"README.md would publish what looks like a token, key or password"):
+        write(files, f"# card\n\nmeasured on {secret}\n")
+    assert names(files.output.parent) == {"pretrain", "results.jsonl", "corpus"}

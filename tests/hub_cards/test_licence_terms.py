@@ -2,7 +2,8 @@
 
 import pytest
 
-from hub_cards.licence_terms import implications
+from hub_cards.licence_terms import forbids_commerce, implications, licence_file, licence_keys
+from training.licences import derive
 
 CODE = ("the code of this project", "apache-2.0")
 
@@ -34,3 +35,23 @@ def test_a_restriction_names_its_owner(licence, begin):
     assert len(found) == len(begin)
     for sentence, start in zip(found, begin, strict=True):
         assert sentence.startswith(start)
+
+
+def test_metadata_of_what_has_one_licence_and_of_what_has_none():
+    one = [CODE, ("corpus source a", "CC BY 4.0")]
+    assert licence_keys(derive(one), one) == {"license": "cc-by-4.0"}
+    unclear = [CODE, ("teacher t", None)]
+    named = {"license": "other", "license_name": "see-inputs", "license_link": "LICENSE.md"}
+    assert licence_keys(derive(unclear), unclear) == named
+    bound = [*unclear, ("teacher u", "cc-by-nc-4.0")]
+    keys = licence_keys(derive(bound), bound)
+    assert keys == {**named, "license_name": "see-inputs-non-commercial"}
+    assert forbids_commerce(keys["license_name"])  # so that what is made from these weights is bound as well
+
+
+def test_the_file_of_terms_lists_every_input():
+    inputs = [CODE, ("teacher t|<b>", None), ("teacher u", "cc-by-nc-4.0")]
+    text = licence_file(derive(inputs), inputs)
+    assert "| the code of this project | apache-2.0 | permissive: keep the notices, state changes |" in text
+    assert "| teacher t\\|&lt;b&gt; | not recorded | not recorded: assume that nothing is permitted" in text
+    assert "- No commercial use of these weights: teacher u (cc-by-nc-4.0) permits none." in text

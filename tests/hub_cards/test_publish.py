@@ -125,7 +125,8 @@ def make_adapter(model: Path, folder: Path) -> None:
             torch.nn.init.normal_(weight, std=0.5)
     adapted.save_pretrained(folder, save_embedding_layers=False)
     save_file({"linear.weight": torch.zeros(2, 64)}, folder / lora.HEAD_FILE, metadata={"head": "{}"})
-    front = f"base_model: {model}\nlibrary_name: peft\nlicense: other\nlicense_name: see-inputs"
+    terms = "license: other\nlicense_name: see-inputs\nlicense_link: https://host.example/terms"
+    front = f"base_model: {model}\nlibrary_name: peft\n{terms}"
     (folder / "README.md").write_text(f"---\n{front}\n---\n\n# An adapter\n")
 
 

@@ -5,7 +5,7 @@ import pytest
 from evaluation.reporting.cautions import cautions
 from evaluation.reporting.scores import TaskScores
 from hub_cards.result_text import difference_cell, floor_cell, model_cell, score_cell
-from hub_cards.results import comparisons, difference, read_results, result_tables, verdict
+from hub_cards.results import comparisons, difference, outside_intervals, read_results, result_tables, verdict
 from hub_cards.run_records import read_run
 from training.errors import UserError
 
@@ -20,6 +20,7 @@ def several(record: dict, runs: list[tuple[dict | None, int, float]], **changes:
     made = []
     for shots, seed, shift in runs:
         copy = {**record, "shots": shots, "seeds": [seed], "value": record["value"] + shift, **changes}
+        copy["floors"] = {name: value + shift for name, value in record["floors"].items()}
         if copy["interval"]:
             copy["interval"] = [bound + shift for bound in copy["interval"]]
         made.append(copy)
@@ -222,7 +223,10 @@ def test_runs_must_agree_on_a_verdict(files, weights):
     seeds = [(None, 0, 0.0), (None, 1, 0.02)]
     changed = several(other, seeds)
     changed[1]["paired"] = {**other["paired"], "difference": -0.1, "interval": [-0.2, -0.05]}
-    files.write_records([*several(record, seeds), *changed])
+    changed[1]["value"] = 0.73
+    students = several(record, seeds)
+    students[1]["floors"]["random_init"] = 0.73
+    files.write_records([*students, *changed])
     table = only(read_results(files.results, weights).tasks)
     assert verdict(table.scores[1][0]) == "even"
     assert difference(table.scores[1][0]) == pytest.approx(0.045)  # mean of 0.19 and -0.1
@@ -251,3 +255,78 @@ def test_names_of_models_cannot_act(files, weights):
     table = result_tables(read_results(files.results, weights).tasks[0])[0]
     assert model_cell(table.models[0], "ZEN <b>") == "**ZEN &lt;b&gt;**"
     assert model_cell(table.models[2], "ZEN") == "efficientnet_lite0 (teacher)"
+
+
+def edited(files, number: int, **changes: object) -> None:
+    """Change a record of the file by hand."""
+    records = files.records()
+    records[number] = {**records[number], **changes}
+    files.write_records(records)
+
+
+def test_a_figure_changed_by_hand_contradicts_the_others(files, weights):
+    original = files.results.read_text()
+    edited(files, 0, value=0.91, interval=[0.86, 0.96])
+    with pytest.raises(
+        UserError,
+        match=r"record 2 of .* \(presence_synthetic, random init\) states the difference 0.1900 to the student, but "
+        r"the values differ by 0.4900: one of them was changed",
+    ):
+        read_results(files.results, weights)
+    files.results.write_text(original)
+    edited(files, 4, value=0.05, paired={**files.records()[4]["paired"], "difference": 0.56})
+    with pytest.raises(UserError, match=r"has the value 0.05, but beside the student stands 0.25 for it: one of them"):
+        read_results(files.results, weights)
+    files.results.write_text(original)
+    edited(files, 0, floors={**files.records()[0]["floors"], "majority": None})
+    with pytest.raises(UserError, match=r"has the value 0.25, but beside the student stands None for it"):
+        read_results(files.results, weights)
+
+
+def test_numbers_that_are_none(files, weights):
+    original = files.results.read_text()
+    paired = files.records()[1]["paired"]
+    for number, changes in (
+        (0, {"per_case": {"h1": float("nan"), "h2": 0.5}}),
+        (0, {"interval": [float("-inf"), 0.7]}),
+        (1, {"paired": {**paired, "difference": float("nan")}}),
+        (1, {"paired": {**paired, "interval": [0.1, float("inf")]}}),
+    ):
+        edited(files, number, **changes)
+        with pytest.raises(
+            UserError, match=rf"record {number + 1} of .* holds the figure (nan|-?inf); measure it again"
+        ):
+            read_results(files.results, weights)
+        files.results.write_text(original)
+    edited(files, 0, value=float("nan"))
+    with pytest.raises(UserError, match=r"line 1 of results file .* is no result record of schema 2 \(value is nan\)"):
+        read_results(files.results, weights)
+
+
+def test_the_same_measurement_twice(files, weights):
+    records = files.records()
+    files.write_records([*records, {**records[0], "seconds": 9.0, "created": "2026-02-01T00:00:00+00:00"}])
+    assert len(read_results(files.results, weights).tasks) == 2
+    files.write_records([{**records[0], "value": 0.62}, *records])
+    with pytest.raises(UserError, match=r"record 2 of .* measures what record 1 does, with other figures: keep one of"):
+        read_results(files.results, weights)
+
+
+def test_files_that_are_cut_or_of_another_schema(files, weights):
+    text = files.results.read_text()
+    files.results.write_text(text[:-40])
+    with pytest.raises(UserError, match=r"line 15 of results file .* is no result record of schema 2"):
+        read_results(files.results, weights)
+    files.results.write_text(text)
+    edited(files, 3, schema_version=1)
+    with pytest.raises(UserError, match=r"line 4 of results file .*schema_version is 1, not 2"):
+        read_results(files.results, weights)
+
+
+def test_a_value_outside_of_its_interval_is_said(files, weights):
+    assert outside_intervals(read_results(files.results, weights).tasks) == []
+    edited(files, 0, interval=[0.62, 0.7])
+    assert outside_intervals(read_results(files.results, weights).tasks) == [
+        "The value lies outside of its own interval over cases in: presence_synthetic (frozen, knn, "
+        "mean_average_precision of demo/hub)."
+    ]

@@ -1,6 +1,8 @@
 """Files that are refused before anything is sent, each with its sentence."""
 
 import os
+import socket
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,12 @@ def test_a_name_on_the_list_may_have_any_ending(folder):
         ("a\u202egnp.json", r"the name of 'a\\u202egnp.json' must be of letters"),
         ("-rf.json", r"the name of '-rf.json' must be of letters"),
         ("a b.json", r"the name of 'a b.json' must be of letters"),
+        ("CON.json", r"the name of 'CON.json' cannot be written on Windows"),
+        ("a/lpt1", r"the name of 'a/lpt1' cannot be written on Windows"),
+        ("a./config.json", r"the name of 'a.' cannot be written on Windows"),
+        ("a.json.", r"the name of 'a.json.' cannot be written on Windows"),
+        ("cafe\u0301.json", r"must be of letters, digits"),
+        ("con\ufb01g.json", r"must be of letters, digits"),
         ("x" * 120 + ".json", r"has 125 characters; at most 100 are published"),
         ("a/b/c/d.json", r"'a/b/c/d.json' lies deeper than 3 levels"),
         ("CONFIG.json", r"'config.json' and 'CONFIG.json' are one file on systems that ignore case; rename one"),
@@ -74,6 +82,20 @@ def test_links_and_what_is_no_file(folder, tmp_path):
     with pytest.raises(UserError, match=r"linked' is a symbolic link"):
         collected(folder)
     (folder / "linked").unlink()
+    for name, target in (
+        ("loop", folder),
+        ("dangling.json", tmp_path / "nowhere"),
+        ("up.json", Path("../secret.json")),
+    ):
+        (folder / name).symlink_to(target)
+        with pytest.raises(UserError, match=rf"{name}' is a symbolic link"):
+            collected(folder)
+        (folder / name).unlink()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "s.json"))
+        with pytest.raises(UserError, match=r"s.json' is no regular file"):
+            collected(folder)
+    (folder / "s.json").unlink()
     os.mkfifo(folder / "pipe.json")
     with pytest.raises(UserError, match=r"pipe.json' is no regular file"):
         collected(folder)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from hub_cards.publishing.publication import Base, check_repo_id, find_base_id, locate
+from hub_cards.publishing.publication import Base, check_repo_id, check_unchanged, find_base_id, locate
 from tests.hub_cards.publishing.conftest import WHY, mark_again, plan
 from training.errors import UserError
 
@@ -44,6 +44,58 @@ def test_an_edited_card_goes_with_a_note_and_any_other_change_does_not(folder):
         plan(folder)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("| **ZEN nano** | 0.610", "| **ZEN nano** | 0.910"),
+        ("value: 0.61\n", "value: 0.91\n"),
+        ("## Limitations", "| accuracy |\n|---|\n| 0.99 |\n\n## Limitations"),
+        ("## Limitations", "<table><tr><td>0.99</table>\n\n## Limitations"),
+        ("\nmodel-index:", "\n'model-index':"),
+    ],
+)
+def test_figures_are_not_edited_by_hand(folder, before, after):
+    readme = folder / "README.md"
+    text = readme.read_text()
+    assert before in text
+    readme.write_text(text.replace(before, after, 1))
+    with pytest.raises(
+        UserError, match=r"tables or results in the metadata of '.*README.md' are not as hub_cards.card"
+    ):
+        plan(folder)
+
+
+def test_weights_of_another_model_under_the_same_card(folder):
+    weights = load_file(folder / "model.safetensors")
+    name = next(iter(weights))
+    save_file({**weights, name: weights[name] + 1}, folder / "model.safetensors", metadata={"format": "pt"})
+    mark_again(folder)
+    with pytest.raises(UserError, match=r"the card of '.*' is about weights .*, but those in it are .*: make it again"):
+        plan(folder)
+
+
+def test_markers_that_are_none(folder):
+    for files in (["README.md"], {"README.md": 3}):
+        edit(folder / "card.json", files=files)
+        with pytest.raises(UserError, match=r"'files' of '.*card.json' is no list of names with hashes"):
+            plan(folder)
+    edit(folder / "card.json", files={"../../secret.json": "a" * 64})
+    with pytest.raises(UserError, match=r"was changed after hub_cards.card made it \(../../secret.json"):
+        plan(folder)
+
+
+def test_a_file_that_changes_after_it_was_checked(folder):
+    publication = plan(folder)
+    check_unchanged(publication)
+    (folder / "README.md").write_text("swapped")
+    check_unchanged(publication)  # texts were read once: what is sent is what was checked
+    assert publication.files["README.md"] == publication.card.encode()
+    with (folder / "model.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(UserError, match=r"model.safetensors was changed while it was published: run the same command"):
+        check_unchanged(publication)
+
+
 def test_a_model_that_no_card_was_made_for(folder):
     (folder / "card.json").unlink()
     with pytest.raises(UserError, match=r"was not made by hub_cards.card, so nothing says what its figures rest on"):
@@ -54,11 +106,18 @@ def test_a_model_that_no_card_was_made_for(folder):
 
 
 def test_teachers_and_the_licence_of_the_card(folder):
-    with pytest.raises(UserError, match="states license 'other', as the terms of an input are unclear"):
+    with pytest.raises(UserError, match=r"licence of the corpus, which was not at hand \(not recorded\) is not known"):
         plan(folder, accepted=None)
     readme = folder / "README.md"
     readme.write_text(readme.read_text().replace("license: other", "license: apache-2.0", 1))
+    with pytest.raises(UserError, match=r"licence of the corpus, which was not at hand \(not recorded\) is not known"):
+        plan(folder, accepted=None)
+    edit(folder / "card.json", inputs=[["the code", "apache-2.0"]])
     assert plan(folder, accepted=None).accepted is None
+    edit(folder / "card.json", inputs=[["corpus source a", "CC BY-NC 4.0"]])
+    with pytest.raises(UserError, match=r"corpus source a \(CC BY-NC 4.0\) permits no commercial use, but README.md"):
+        plan(folder)
+    edit(folder / "card.json", inputs=[])
     teachers = json.loads((folder / "teachers.json").read_text())
     teachers[1]["licence"] = "CC BY-NC-SA 4.0"
     (folder / "teachers.json").write_text(json.dumps(teachers))
@@ -145,6 +204,17 @@ def test_the_base_of_an_adapter(adapter, monkeypatch):
         plan(adapter, base=Base("org/zen", {"license": "cc-by-nc-4.0"}))
 
 
+def test_an_address_with_a_password_is_not_repeated(adapter):
+    _, kind = locate(adapter, None)
+    for secret in ("hf_" + "Ab1" * 10, "s3cret-words"):
+        edit(adapter / "adapter_config.json", base_model_name_or_path=f"https://me:{secret}@host/org/zen")
+        with pytest.raises(UserError, match=r"names its base model by the path 'https://\(secret\)@host") as caught:
+            find_base_id(adapter, kind, None)
+        with pytest.raises(UserError, match="is no repository name") as also:
+            find_base_id(adapter, kind, f"https://me:{secret}@host/org/zen")
+        assert secret not in f"{caught.value!r} {also.value!r}"
+
+
 def test_a_base_is_for_adapters_and_exports(folder):
     _, kind = locate(folder, None)
     assert find_base_id(folder, kind, None) == ""
@@ -172,7 +242,7 @@ def export(tmp_path) -> Path:
         },
         "versions": {"openvino": "1.2"},
         "source_weights_sha256": "f" * 64,
-        "files": {"openvino_model.xml": 6, "openvino_model.bin": 3, "evil.pkl": 1},
+        "files": {"openvino_model.xml": 6, "openvino_model.bin": 3},
     }
     (folder / "export.json").write_text(json.dumps(facts))
     return folder
@@ -192,16 +262,36 @@ def test_an_export_gets_a_card(export):
     assert set(publication.files) == {path.name for path in export.iterdir()} | {"README.md", "card.json"}
 
 
+def test_an_export_of_a_base_with_terms_of_its_own(export):
+    licence = {"license": "other", "license_name": "see-inputs-non-commercial", "license_link": "LICENSE.md"}
+    with pytest.raises(
+        UserError, match=r"org/zen \(see-inputs-non-commercial\) permits no commercial use, but the tex"
+    ):
+        plan(export, base=Base("org/zen", licence))
+    card = plan(export, base=Base("org/zen", {**licence, "license_name": "see-inputs"})).card
+    assert "license_link: https://huggingface.co/org/zen/blob/main/LICENSE.md\n" in card
+
+
 def test_what_stops_an_export(export):
     _, kind = locate(export, None)
     with pytest.raises(UserError, match="names no base model: give its id with --base-id"):
         find_base_id(export, kind, None)
     with pytest.raises(UserError, match="the card of 'org/zen' states no license"):
         plan(export, base=Base("org/zen", {}))
+    facts = json.loads((export / "export.json").read_text())
+    edit(export / "export.json", files={**facts["files"], "evil.pkl": 1, "../up.onnx": 1})
     (export / "evil.pkl").write_bytes(b"x")  # although export.json lists it
     with pytest.raises(UserError, match=r"evil.pkl' is of a format that may run code"):
         plan(export, base=BASE)
     (export / "evil.pkl").unlink()
+    edit(export / "export.json", files={**facts["files"], "../up.onnx": 1})
+    with pytest.raises(UserError, match=r"export.json lists the file '../up.onnx', which is not among those that are"):
+        plan(export, base=BASE)
+    edit(export / "export.json", files=facts["files"])
+    for value in (float("nan"), "0.99", True, None):
+        edit(export / "export.json", parity={**facts["parity"], "pooler": {"cosine_mean": value, "cosine_min": 0.9}})
+        with pytest.raises(UserError, match=r"cosine_mean of pooler in .*export.json is .*, not a finite number"):
+            plan(export, base=BASE)
     edit(export / "export.json", parity={})
     with pytest.raises(UserError, match=r"export.json has no 'pooler'"):
         plan(export, base=BASE)

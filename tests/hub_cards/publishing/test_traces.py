@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 
-from hub_cards.publishing import traces
 from hub_cards.publishing.traces import refuse_traces
 from training.errors import UserError
 
@@ -23,9 +23,11 @@ def look(files, own_names=()):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"x {TOKEN} y", "holds what looks like a token or private key"),
-        ("ghp_" + "a1" * 18, "holds what looks like a token or private key"),
-        ("-----BEGIN RSA PRIVATE KEY-----", "holds what looks like a token or private key"),
+        (f"x {TOKEN} y", "holds what looks like a token, key or password"),
+        ("ghp_" + "a1" * 18, "holds what looks like a token, key or password"),
+        ("ASIA" + "A1B2" * 4, "holds what looks like a token, key or password"),
+        ("git clone https://me:s3cret@host.example/x", "holds what looks like a token, key or password"),
+        ("-----BEGIN RSA PRIVATE KEY-----", "holds what looks like a token, key or password"),
         ("see '/home/maria/videos/x.mp4'", r"holds a path of a machine, '/home/maria/'"),
         (r"C:\Users\maria\x.mp4", r"holds a path of a machine, 'C:\\\\Users\\\\maria\\\\'"),
     ],
@@ -68,7 +70,7 @@ def test_names_of_user_and_host(monkeypatch):
     look({"README.md": b"the root of it"})
 
 
-@pytest.mark.parametrize("character", ["\x1b", "\x00", "\u202e", "\u200b"])
+@pytest.mark.parametrize("character", ["\x1b", "\x00", "\u202e", "\u200b", "\xad", "\u061c", "\U000e0041"])
 def test_characters_that_hide_text(character):
     with pytest.raises(UserError, match=rf"README.md line 2 holds the character U\+{ord(character):04X}, which hides"):
         look({"README.md": f"a\nb{character}".encode()})
@@ -98,5 +100,19 @@ def test_texts_that_are_none(tmp_path):
         look({"a.json": tmp_path / "a.json"})
 
 
-def test_the_names_of_hugging_face_functions_are_no_tokens():
-    assert not traces.looks_like_token("hf_hub_download, hf_raise_for_status and hf_x")
+def test_a_token_after_an_escaped_line_break(tmp_path):
+    with pytest.raises(UserError, match=r"a.json holds what looks like a token"):
+        look({"a.json": rf'{{"x": "one\n{TOKEN}"}}'.encode()})
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", metadata={"from": f"one\n{TOKEN}"})
+    with pytest.raises(UserError, match=r"the metadata of a.safetensors holds what looks like a token"):
+        look({"a.safetensors": tmp_path / "a.safetensors"})
+
+
+def test_the_token_of_the_login_file(tmp_path, monkeypatch):
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "token").write_text("words-of-a-login\n")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    with pytest.raises(UserError, match=r"README.md holds what looks like a token") as caught:
+        look({"README.md": b"made with words-of-a-login"})
+    assert "words-of" not in str(caught.value)

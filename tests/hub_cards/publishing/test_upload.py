@@ -206,7 +206,8 @@ def test_a_base_model_has_to_be_published(api, server, folder):
     with pytest.raises(UserError, match="the base model 'org/zen' is not on the Hub, or not open to you: publish it"):
         upload.read_base(api, "org/zen")
     publish(api, plan(folder))
-    assert upload.read_base(api, "org/zen").licence == {"license": "other", "license_name": "see-inputs"}
+    named = {"license": "other", "license_name": "see-inputs", "license_link": "LICENSE.md"}
+    assert upload.read_base(api, "org/zen").licence == named
 
 
 def test_an_adapter_of_plain_peft_names_its_base_by_id(api, server, tmp_path):
