@@ -317,7 +317,16 @@ def features_folder(settings: BenchmarkSettings) -> Path:
 
 def records_of(groups: Sequence[Group], stored: Sequence[ResultRecord]) -> list[ResultRecord]:
     """The records of some tables, in their order; those of a model without a record of the table are left out."""
-    return [record for group in groups for record in stored if group.holds(record)]
+    of_table: dict[tuple[str, str, str | None], list[ResultRecord]] = {}
+    for record in stored:
+        of_table.setdefault((record.task, record.protocol, record.probe), []).append(record)
+    keys = [(group.name, group.arm.protocol, group.arm.probe) for group in groups]
+    return [
+        record
+        for group, key in zip(groups, keys, strict=True)
+        for record in of_table.get(key, ())
+        if group.holds(record)
+    ]
 
 
 def report_skips(settings: BenchmarkSettings, skips: Sequence[Skip], say: Say) -> None:
