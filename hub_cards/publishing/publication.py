@@ -28,6 +28,8 @@ from training.redaction import holds_secret
 
 MADE_BY = "hub_cards.publish"  # in markers of folders that no other command of ours marked
 _BASE_FIELDS = {"adapter_config.json": "base_model_name_or_path", "head_config.json": "_name_or_path"}
+# What a card loads as long as it lies on a disk; whoever copies the code from the Hub has no such folder.
+_OWN_FOLDER = re.compile(r'^folder = "[^"\n]*"  # this folder, or its id on the Hub$', re.MULTILINE)
 _LICENCE_KEYS = ("license", "license_name", "license_link")
 
 
@@ -145,7 +147,8 @@ def plan_publication(
         files |= _with_base(folder, kind, files, repo_id, base)
     if README not in files:
         raise UserError(f"{str(folder)!r} has no {README}; make its card first")
-    card = _text(files[README], README)
+    card = _OWN_FOLDER.sub(f'folder = "{repo_id}"', _text(files[README], README))
+    files[README] = card.encode()
     metadata = read_front_matter(card)
     check_card(metadata, kind, files)
     check_licence(metadata, card, _licensed_inputs(folder, marker, base), accepted)

@@ -26,7 +26,15 @@ from huggingface_hub.hf_api import RepoFile
 
 from hub_cards.hub_folder import MADE_BY as CARD
 from hub_cards.hub_folder import MARKER, README
-from hub_cards.publishing.publication import MADE_BY, Base, Content, Publication, hash_of, licence_of
+from hub_cards.publishing.publication import (
+    MADE_BY,
+    Base,
+    Content,
+    Publication,
+    check_unchanged,
+    hash_of,
+    licence_of,
+)
 from hub_cards.run_records import sha256_of
 from training.errors import UserError
 
@@ -139,13 +147,16 @@ def send(api: HfApi, publication: Publication, remote: Remote, changes: Changes,
     """One commit of the changes upon the state they were compared with; returns its address.
 
     Raises:
-        UserError: it was refused, or the connection broke off; what has arrived is not sent again by the next call.
+        UserError: a file is not as it was checked, the Hub refused, or the connection broke off; what has arrived is
+            not sent again by the next call.
     """
     operations: list[Any] = [
         CommitOperationAdd(path_in_repo=name, path_or_fileobj=publication.files[name])
         for name in (*changes.add, *changes.replace)
     ]
     operations += [CommitOperationDelete(path_in_repo=name) for name in changes.delete]
+    # The operations know the hashes of their files, and the Hub takes no file of another.
+    check_unchanged(publication)
     accepted = publication.accepted
     with explained(publication.repo_id, sending=True):
         done = api.create_commit(

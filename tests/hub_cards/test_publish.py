@@ -164,8 +164,12 @@ def published(finished, tmp_path_factory):
 
 
 def test_the_repository_is_the_folder(published):
+    files = published.files("org/zen")
     local = {path.relative_to(published.model).as_posix(): path for path in published.model.rglob("*")}
-    assert published.files("org/zen") == {name: path.read_bytes() for name, path in local.items() if path.is_file()}
+    local = {name: path.read_bytes() for name, path in local.items() if path.is_file()}
+    assert files.keys() == local.keys()
+    assert {name for name in files if files[name] != local[name]} == {"README.md", "card.json"}
+    assert files["README.md"].count(b'folder = "org/zen"\n') == 1
     assert re.search(r"model, loaded strictly: [\d,]+ parameters, [\d,]+ features of one image", published.said[0])
     assert re.search(r"published: http://127.0.0.1:\d+/org/zen/commit/[0-9a-f]{40}\n$", published.said[0])
 

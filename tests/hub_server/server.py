@@ -59,7 +59,7 @@ class HubServer(ThreadingHTTPServer):
         blobs: SHA-256 -> content of large files that have arrived, committed or not.
         requests: all there were.
         cuts: SHA-256 -> how many of the next uploads, or downloads, of that file lose their connection in the middle.
-        halfway: SHA-256 -> what to do, once, when half of an upload of that file has arrived.
+        halfway: SHA-256 -> what to do, once, when half of an upload of that file has arrived; it is lost then.
         quota: bytes of a commit beyond which it is refused; `None` is no limit.
         outage: status that every request is answered with; `None` while all is well.
     """
@@ -283,12 +283,12 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
             return
-        length = int(self.headers["Content-Length"])
-        content = self.rfile.read(length // 2)
         if action := self.server.halfway.pop(sha256, None):
-            action()
-        content += self.rfile.read(length - length // 2)
-        self._body = (self.headers, content)
+            self.rfile.read(int(self.headers["Content-Length"]) // 2)
+            action()  # the other half, if it was sent already, is not waited for
+            self.close_connection = True
+            return
+        content = self._read()
         if hashlib.sha256(content).hexdigest() != sha256:
             raise RefusedError(400, "the content is not what its name says")
         self.server.blobs[sha256] = content

@@ -1,5 +1,6 @@
 """What is collected from a folder of each kind, and what stops it."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -23,7 +24,10 @@ def test_an_unchanged_folder_goes_as_it_is(folder):
     publication = plan(folder)
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert set(publication.files) == names
-    assert publication.files["card.json"] == (folder / "card.json").read_bytes()
+    made = json.loads((folder / "card.json").read_text())
+    marker = json.loads(publication.files["card.json"])
+    readme = publication.files["README.md"]
+    assert marker == {**made, "files": {**made["files"], "README.md": hashlib.sha256(readme).hexdigest()}}
     assert publication.sizes()["model.safetensors"] == (folder / "model.safetensors").stat().st_size
     assert (publication.kind.name, publication.base_id, publication.notes) == ("model", "", ())
 

@@ -27,7 +27,15 @@ def publish(api, publication, revision="main", private=False):
 
 
 def local(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """The files of a folder as they are published: the code of the card loads the repository."""
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    own = b'folder = "my-zen"  # this folder, or its id on the Hub'
+    assert own in files["README.md"]
+    files["README.md"] = files["README.md"].replace(own, b'folder = "org/zen"')
+    marker = json.loads(files["card.json"])
+    marker["files"]["README.md"] = hashlib.sha256(files["README.md"]).hexdigest()
+    files["card.json"] = (json.dumps(marker, indent=2) + "\n").encode()
+    return files
 
 
 def sha256(path: Path) -> str:
@@ -183,6 +191,14 @@ def test_messages_hold_no_address_and_no_token(monkeypatch):
     text = upload._without_secrets(f"see https://store/x?{SIGNATURE}\n with {WRITE} " + "y" * 500)
     assert text.startswith("see (address) with (token) yyy")
     assert len(text) == 200
+
+
+def test_a_file_that_changed_after_its_check_is_not_sent(api, server, folder):
+    publication = plan(folder)
+    (folder / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(UserError, match="safetensors was changed while it was published: run the"):
+        publish(api, publication)
+    assert server.blobs == {}
 
 
 def test_why_a_licence_was_accepted_stands_in_the_commit(api, server, folder, monkeypatch):
