@@ -81,6 +81,9 @@ def read_marker(output: Path) -> dict[str, Any]:
     files = lookup(marker, ("files",), str(path))
     if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
         raise UserError(f"'files' of {str(path)!r} is no list of names with hashes; make the folder again")
+    inputs = marker.get("inputs", [])
+    if not isinstance(inputs, list) or not all(isinstance(each, list) and len(each) == 2 for each in inputs):
+        raise UserError(f"'inputs' of {str(path)!r} is no list of names with licences; make the folder again")
     lookup(marker, ("weights_sha256",), str(path))
     return dict(marker)
 

@@ -83,7 +83,11 @@ def test_markers_that_are_none(folder):
         edit(folder / "card.json", files=files)
         with pytest.raises(UserError, match=r"'files' of '.*card.json' is no list of names with hashes"):
             plan(folder)
-    edit(folder / "card.json", files={"../../secret.json": "a" * 64})
+    inputs = json.loads((folder / "card.json").read_text())["inputs"]
+    edit(folder / "card.json", inputs=["teacher"], files={})
+    with pytest.raises(UserError, match=r"'inputs' of '.*card.json' is no list of names with licences"):
+        plan(folder)
+    edit(folder / "card.json", inputs=inputs, files={"../../secret.json": "a" * 64})
     with pytest.raises(UserError, match=r"was changed after hub_cards.card made it \(../../secret.json"):
         plan(folder)
 
