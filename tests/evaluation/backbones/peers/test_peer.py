@@ -45,5 +45,5 @@ def test_missing_file() -> None:
 def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
-    with pytest.raises(UserError, match="peer 'lemonfm': visurg/LemonFM could not be fetched from the Hub"):
+    with pytest.raises(UserError, match="peer 'lemonfm': visurg/LemonFM is not in the local cache, and HF_HUB_OFFLINE"):
         load_peer("lemonfm", None, CPU)
