@@ -47,7 +47,7 @@ def load_backbone(name: str, role: Role, device: torch.device) -> NetworkBackbon
         raise UserError(f"model folder {name!r} does not exist")
     if "/" not in plain:
         raise unknown_name("model", plain, sorted({*TEACHERS.names(), *PEERS.names()}))
-    if peers := [each for each in PEERS.names() if PEERS.get(each).on_hub and _repo_of(each) == plain]:
+    if peers := [each for each in PEERS.names() if PEERS.get(each).on_hub and PEERS.get(each).repo == plain]:
         raise UserError(f"model {plain!r} holds peers, which are called by their names: {', '.join(peers)}")
     try:
         source = pinned(name)
@@ -57,17 +57,12 @@ def load_backbone(name: str, role: Role, device: torch.device) -> NetworkBackbon
     return load_zen(pin, device, role) if _is_zen_repository(source) else TeacherBackbone(pin, device, role)
 
 
-def _repo_of(peer: str) -> str:
-    """The Hub id of a peer's repository."""
-    return "/".join(PEERS.get(peer).source.split("/")[:2])
-
-
 def _hint(repo: str) -> str:
     """The known model whose Hub id or name is nearest to an id that could not be had; empty if none is near."""
     teachers = {TEACHERS.get(name).repo: TEACHERS.get(name).repo for name in TEACHERS.names()}
     if repo in teachers:
         return ""
-    peers = {_repo_of(name): name for name in PEERS.names() if PEERS.get(name).on_hub}
+    peers = {PEERS.get(name).repo: name for name in PEERS.names() if PEERS.get(name).on_hub}
     known = {id.lower(): name for id, name in (teachers | peers).items()}
     near = difflib.get_close_matches(repo.lower(), known, n=1, cutoff=0.8)
     if near:

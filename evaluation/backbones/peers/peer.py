@@ -37,6 +37,11 @@ class Peer:
     pretrained_on: str  # which data; a dataset of the benchmark among them makes its scores there optimistic
     unverified: str  # what could not be checked against the released file; empty: nothing
 
+    @property
+    def repo(self) -> str:
+        """The Hub id in `source`, for a peer that is `on_hub`."""
+        return "/".join(self.source.split("/")[:2])
+
 
 Build = Callable[[Peer, Checkpoint], FrameNetwork]
 
@@ -96,11 +101,12 @@ def _one_sentence(peer: Peer, revision: str | None) -> Iterator[None]:
     try:
         yield
     except (ValueError, *HUB_ERRORS) as error:
-        repo, _, file = peer.source.partition("/")[2].partition("/")
-        repo = f"{peer.source.partition('/')[0]}/{repo}"
+        file = peer.source.removeprefix(f"{peer.repo}/")
         pin = f" --revision {revision}" if revision else ""
-        fetch = f"run `hf download {repo} {file}{pin}` where there is a network and bring that cache (HF_HOME) along"
-        source = HubSource(repo, revision, f"{fetch}, or name the file as {peer.name}=/path/to/file")
+        fetch = (
+            f"run `hf download {peer.repo} {file}{pin}` where there is a network and bring that cache (HF_HOME) along"
+        )
+        source = HubSource(peer.repo, revision, f"{fetch}, or name the file as {peer.name}=/path/to/file")
         if peer.on_hub and (refusal := hub_refusal(source, error)):
             raise UserError(f"peer {peer.name!r}: {refusal}") from None
         raise UserError(f"peer {peer.name!r}: {error}") from error
